@@ -1,0 +1,112 @@
+// One BMC put together: its interfaces (hardware), its firmware, its endpoints, and the locks between them.
+//
+// Two kinds of lock, never nested the other way round: the firmware's (long: it may wait for the disk) and each
+// interface's (short: a register access never waits for BMC work). Thread safe. Owns no clock and no thread: somebody
+// calls run() when next_due() has come (fleet.h does, with threads; the laboratory does, with fibers).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bmc_emu/firmware/bmc.h"
+#include "bmc_emu/hardware/interface.h"
+#include "proto/base/result.h"
+#include "proto/base/time.h"
+#include "proto/registers/register_port.h"
+
+namespace bmcpair::board {
+
+struct InterfaceConfig {
+  std::string name;  // "bt", "kcs"...: unique in its BMC
+  registers::InterfaceKind kind = registers::InterfaceKind::kKcs;
+  hardware::LatencyPlan latency;
+  bool interrupt = true;  // false: the host must poll
+  uint64_t seed = 1;
+};
+
+struct BoardConfig {
+  firmware::BmcConfig firmware;
+  std::vector<InterfaceConfig> interfaces;
+};
+
+// A host attached to an interface (design.md "Attachment").
+struct EndpointView {
+  uint64_t id = 0;
+  std::string interface;
+  std::string who;
+  Instant since{};
+};
+
+struct InterfaceStatistics {
+  uint64_t host_reads = 0;
+  uint64_t host_writes = 0;
+  uint64_t requests = 0;
+  uint64_t responses = 0;
+  uint64_t responses_dropped = 0;  // stale token: aborted, reset or detached meanwhile
+  uint64_t interrupts = 0;         // rises of the line
+};
+
+// A message as the firmware saw it, for traces and watchers.
+struct MessageTrace {
+  Instant at{};
+  Duration took{0};
+  std::string interface;
+  Bytes request;
+  Bytes response;
+};
+
+// Something that changed, for Control.Watch. `bmc` is the board's name.
+struct BoardEvent {
+  std::string bmc;
+  std::string interface;  // empty unless it concerns one
+  Instant at{};
+  firmware::Change change;
+  std::string kind;       // "sensor", "sel", "power", "attached", "detached", "message"...
+};
+
+class Board {
+ public:
+  using NowFunction = std::function<Instant()>;
+  // Called, with no lock held, when next_due() may have become earlier.
+  using WakeFunction = std::function<void()>;
+  using EventFunction = std::function<void(const BoardEvent&)>;
+
+  static Result<std::unique_ptr<Board>> create(BoardConfig config, std::shared_ptr<firmware::Store> store,
+                                               NowFunction now, WakeFunction wake);
+  virtual ~Board() = default;
+
+  virtual const std::string& name() const = 0;
+  virtual const BoardConfig& config() const = 0;
+
+  // Does everything due at `now`: actor steps, firmware work. Returns the next due instant.
+  virtual Instant run(Instant now) = 0;
+  virtual Instant next_due() const = 0;
+
+  // interface may be empty when there is only one. Errors: kNotFound (says which there are), kBusy (says who holds
+  // it), kShutdown. The port keeps working, as a dead bus, after the board has gone.
+  virtual Result<std::unique_ptr<registers::RegisterPort>> attach(std::string_view interface, std::string who) = 0;
+  virtual std::vector<EndpointView> endpoints() const = 0;
+  // Detaches by force: the port's link goes down with `reason`. Never blocks on the host.
+  virtual Status detach(uint64_t endpoint, std::string_view reason) = 0;
+
+  // Runs f under the firmware's lock and wakes what it made due.
+  virtual void with_firmware(const std::function<void(firmware::Bmc&, Instant now)>& f) = 0;
+
+  virtual InterfaceStatistics statistics(std::string_view interface) const = 0;
+  // Last accesses / messages, oldest first. Tracing is off (and costs nothing) until switched on; bounded.
+  virtual void set_trace(bool on) = 0;
+  virtual std::vector<hardware::Access> access_trace(std::string_view interface) const = 0;
+  virtual std::vector<MessageTrace> message_trace() const = 0;
+  // One subscriber; more are the fleet's business. Called with no lock held, in order.
+  virtual void set_event_function(EventFunction f) = 0;
+
+  // Refuses new endpoints, takes the links of those attached down, forgets work. Idempotent.
+  virtual void shutdown() = 0;
+};
+
+}  // namespace bmcpair::board

@@ -1,0 +1,99 @@
+// One system interface of a BMC: a two-sided register file and the BMC's own actor on its inner face.
+//
+// Host accesses and actor steps are separate: the actor never moves inside a host access, it is due some
+// latency later, and each step() makes at most one access to the BMC's face. So IBF, H2B_ATN, B_BUSY and
+// B2H_ATN are always observable in between. Pure: no clock, no thread, no log. Not thread safe.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bmc_emu/hardware/latency.h"
+#include "proto/base/hex.h"
+#include "proto/base/time.h"
+#include "proto/registers/register_port.h"
+
+namespace bmcpair::hardware {
+
+// One access, for traces: which face, which register, what moved, and the status/control byte after it.
+struct Access {
+  enum class Face : uint8_t { kHost, kBmc };
+  Instant at{};
+  Face face = Face::kHost;
+  bool is_write = false;
+  uint16_t offset = 0;
+  uint8_t value = 0;
+  uint8_t flags_after = 0;  // KCS status, BT_CTRL or SMIC flags, as the host would read it
+  bool interrupt_after = false;
+};
+
+class TraceSink {
+ public:
+  virtual ~TraceSink() = default;
+  virtual void on_access(const Access&) {}
+};
+
+// A request that the actor has taken whole from its registers. `token` names it: an abort, a reset or a new
+// request makes an older token stale, and a response with a stale token is dropped.
+struct TakenRequest {
+  uint32_t token = 0;
+  Bytes message;  // NetFn<<2|LUN, Cmd, data
+};
+
+class Interface {
+ public:
+  virtual ~Interface() = default;
+
+  virtual registers::InterfaceKind kind() const = 0;
+
+  // Host face.
+  virtual uint8_t host_read(uint16_t offset, Instant now) = 0;
+  virtual void host_write(uint16_t offset, uint8_t value, Instant now) = 0;
+  // The interrupt line as the host sees it now.
+  virtual bool interrupt_line() const = 0;
+  // What host_read of the status/control/flags register would give, without its side effects.
+  virtual uint8_t peek_flags() const = 0;
+
+  // BMC face. kNever when the actor has nothing to do.
+  virtual Instant next_due() const = 0;
+  // At most one access of the actor, if one is due at `now`. Returns a request when this step completed one.
+  virtual std::optional<TakenRequest> step(Instant now) = 0;
+  // The firmware's answer: NetFn<<2|LUN (odd NetFn), Cmd, CC, data. It is put into the registers by later
+  // steps, not before the response latency that the plan draws for (NetFn, Cmd) has passed since the request was
+  // taken. False when the token is stale and the response was dropped. A response longer than the interface can
+  // carry becomes completion code CA, never a truncated answer.
+  virtual bool respond(uint32_t token, ByteView message, Instant now) = 0;
+  // Whether the BMC wants the host's attention (SMS_ATN); the actor carries it into the register as an access.
+  virtual void set_attention(bool wanted, Instant now) = 0;
+  // Longest message, NetFn and Cmd included, that the interface takes from / gives to the host.
+  virtual size_t request_bytes_max() const = 0;
+  virtual size_t response_bytes_max() const = 0;
+
+  // A rebooting BMC: everything in flight is forgotten; until come_online the registers are as a rebooting
+  // BMC's are (BT: B_BUSY set; KCS: state ERROR with IBF held after a write; nothing is answered).
+  virtual void go_offline(Instant now) = 0;
+  virtual void come_online(Instant now) = 0;
+  virtual bool online() const = 0;
+  // BT's BMC_HWRST was written since the last call (always false elsewhere).
+  virtual bool take_hardware_reset_request() { return false; }
+  // OEM bits as the BMC drives them: KCS bits 5:4, BT bit 5. Others are ignored.
+  virtual void set_oem_bits(uint8_t bits, Instant now) = 0;
+
+  virtual void set_trace(TraceSink* sink) = 0;  // null: none; must outlive the interface
+
+  // Everything but the trace sink, as a plain value: snapshot and replay come from it.
+  virtual Bytes save() const = 0;
+};
+
+struct InterfaceOptions {
+  registers::InterfaceKind kind = registers::InterfaceKind::kKcs;
+  LatencyPlan latency;
+  uint64_t seed = 1;
+};
+
+std::unique_ptr<Interface> make_interface(const InterfaceOptions& options);
+
+}  // namespace bmcpair::hardware

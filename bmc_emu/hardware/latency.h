@@ -1,0 +1,41 @@
+// How long the BMC side takes: fixed, uniform or log-uniform, per command if wanted.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <utility>
+
+#include "proto/base/time.h"
+
+namespace bmcpair::hardware {
+
+// One small generator of our own (SplitMix64), so that a seed means the same on every machine.
+class Random {
+ public:
+  explicit Random(uint64_t seed) : state_(seed) {}
+  uint64_t next();
+  // Uniform in [0, n); 0 when n is 0.
+  uint64_t below(uint64_t n);
+
+ private:
+  uint64_t state_;
+};
+
+struct Latency {
+  enum class Shape : uint8_t { kFixed, kUniform, kLogUniform };
+  Shape shape = Shape::kFixed;
+  Duration min{0};
+  Duration max{0};  // ignored by kFixed
+  Duration draw(Random& random) const;
+  bool operator==(const Latency&) const = default;
+};
+
+// Two kinds of waiting: between two accesses of the BMC to its own registers, and between a whole request
+// and its response (the firmware's work), the latter by (NetFn, Cmd) where one is set apart.
+struct LatencyPlan {
+  Latency access{Latency::Shape::kFixed, std::chrono::microseconds(2), std::chrono::microseconds(2)};
+  Latency response{Latency::Shape::kFixed, std::chrono::microseconds(50), std::chrono::microseconds(50)};
+  std::map<std::pair<uint8_t, uint8_t>, Latency> by_command;
+};
+
+}  // namespace bmcpair::hardware
