@@ -1,0 +1,57 @@
+# Shared by scripts/demo and scripts/test: installing, configuring, building, with progress and plain errors.
+# shellcheck shell=bash
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+if [ -t 1 ]; then bold=$'\033[1m'; red=$'\033[31m'; plain=$'\033[0m'; else bold=; red=; plain=; fi
+started=$SECONDS
+say() { printf '%s[%4ds] %s%s\n' "$bold" $((SECONDS - started)) "$*" "$plain"; }
+die() { printf '%serror:%s %s\n' "$red" "$plain" "$*" >&2; exit 1; }
+
+# Installs the packages of scripts/packages.txt that are missing.
+install_packages() {
+  command -v dpkg-query >/dev/null || die "this script installs Debian packages, and dpkg is not here; see scripts/packages.txt for what is needed"
+  local missing=() package
+  while read -r package; do
+    case "$package" in ''|'#'*) continue ;; esac
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+  done <"$root/scripts/packages.txt"
+  [ ${#missing[@]} -eq 0 ] && return 0
+  local sudo=()
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || die "these packages are missing, and neither root nor sudo is at hand to install them: ${missing[*]}"
+    sudo=(sudo)
+  fi
+  say "installing ${#missing[@]} packages: ${missing[*]}"
+  local log; log=$(mktemp)
+  if ! { "${sudo[@]}" apt-get update -qq && "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+         apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    die "installing packages failed; the whole log is $log"
+  fi
+  rm -f "$log"
+}
+
+jobs_count() { nproc 2>/dev/null || echo 2; }
+
+# build PRESET [TARGET...]: configures when needed, builds, shows ninja's progress on a terminal and a line every
+# 20 seconds elsewhere; on failure prints the end of the log.
+build() {
+  local preset=$1; shift
+  local log="$root/build/$preset.log"
+  mkdir -p "$root/build"
+  say "configuring $preset"
+  (cd "$root" && cmake --preset "$preset") >"$log" 2>&1 || { tail -n 40 "$log" >&2; die "configuring $preset failed; the whole log is build/$preset.log"; }
+  say "building $preset"
+  if [ -t 1 ]; then
+    (cd "$root" && cmake --build --preset "$preset" -j "$(jobs_count)" ${1:+--target "$@"}) 2>&1 | tee -a "$log"
+    [ "${PIPESTATUS[0]}" = 0 ] || die "building $preset failed; the whole log is build/$preset.log"
+  else
+    (cd "$root" && exec cmake --build --preset "$preset" -j "$(jobs_count)" ${1:+--target "$@"}) >>"$log" 2>&1 &
+    local pid=$! tick=0
+    while kill -0 "$pid" 2>/dev/null; do
+      sleep 1; tick=$((tick + 1))
+      [ $((tick % 20)) = 0 ] && say "building $preset: $(grep -aoE '^\[[0-9]+/[0-9]+\]' "$log" | tail -n 1)"
+    done
+    wait "$pid" || { grep -aE -A12 'error:|FAILED' "$log" | head -n 60 >&2; die "building $preset failed; the whole log is build/$preset.log"; }
+  fi
+}
