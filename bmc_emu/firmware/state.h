@@ -42,7 +42,7 @@ struct State {
   std::unique_ptr<WatchdogPart> watchdog;
   std::unique_ptr<ChassisPart> chassis;
 
-  std::vector<Part*> parts() const;  // in the order above
+  std::array<Part*, 11> parts() const;  // in the order above
 
   void notify(Change change) {
     if (observer) observer->on_change(change);
