@@ -46,6 +46,7 @@ struct SmiInfo {
   registers::InterfaceKind kind = registers::InterfaceKind::kKcs;
   bool interrupts = false;
   uint8_t slave_address = 0x20;
+  bool ipmb_direct = false;  // takes SmiMessageType::kIpmbDirect
   std::string profile;
 };
 
