@@ -74,6 +74,8 @@ class RegisterPort {
   virtual void set_interrupt_handler(InterruptHandler handler) = 0;
   virtual LinkState link() const { return {}; }
   virtual void set_link_handler(LinkHandler) {}
+  // The id of the endpoint that this port is (design.md "Attachment"); 0 where there is none.
+  virtual uint64_t endpoint() const { return 0; }
 };
 
 // Where ports come from. path is "bmc/interface", or less where it is unambiguous; who names the host for
