@@ -1,0 +1,897 @@
+#include "bmc_emu/board/board.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdio>
+#include <deque>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include "proto/ipmi/message.h"
+
+namespace bmcpair::board {
+namespace {
+
+constexpr size_t kAccessTraceMax = 4096;
+constexpr size_t kMessageTraceMax = 512;
+constexpr size_t kPendingMax = 8;
+// Steps of the BMC's actor that one visit may catch up with; what is left stays due.
+constexpr int kStepsMax = 1024;
+// How long the host gets to fetch the answer to its reset command before the registers go away, beyond the latencies.
+constexpr Duration kResetGrace = std::chrono::milliseconds(5);
+
+constexpr int64_t rep(Instant t) { return t.time_since_epoch().count(); }
+constexpr Instant instant(int64_t r) { return Instant(Duration(r)); }
+constexpr Instant later(Instant t, Duration d) { return d > kNever - t ? kNever : t + d; }
+
+std::string seconds_text(Duration d) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f s", std::chrono::duration<double>(d).count());
+  return text;
+}
+
+// Events leave in the order they happened, one at a time, with no lock of a board held. Whoever finds a delivery going
+// on leaves its events to it.
+class EventQueue {
+ public:
+  bool wanted() const { return wanted_.load(std::memory_order_relaxed); }
+
+  void set(Board::EventFunction f) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (deliverer_ != std::this_thread::get_id()) {
+      idle_.wait(lock, [this] { return deliverer_ == std::thread::id(); });
+    }
+    wanted_ = static_cast<bool>(f);
+    function_ = std::make_shared<Board::EventFunction>(std::move(f));
+    if (!wanted_) events_.clear();
+  }
+
+  void send(std::vector<BoardEvent> events) {
+    if (events.empty()) return;
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (!wanted()) return;
+    for (BoardEvent& event : events) events_.push_back(std::move(event));
+    if (deliverer_ != std::thread::id()) return;
+    deliverer_ = std::this_thread::get_id();
+    while (!events_.empty()) {
+      BoardEvent event = std::move(events_.front());
+      events_.pop_front();
+      auto function = function_;
+      lock.unlock();
+      if (function && *function) (*function)(event);
+      lock.lock();
+    }
+    deliverer_ = std::thread::id();
+    idle_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable idle_;
+  std::deque<BoardEvent> events_;
+  std::thread::id deliverer_;
+  std::shared_ptr<Board::EventFunction> function_;
+  std::atomic<bool> wanted_{false};
+};
+
+// What the board was given, kept alive by every port: a port may outlive its board.
+struct Hooks {
+  Board::NowFunction now;
+  Board::WakeFunction wake;
+  std::atomic<int> calls_out{0};  // wakes in progress; counted up only under the lock of a slot that is up
+  EventQueue events;
+};
+
+BoardEvent attachment_event(const std::string& bmc, const std::string& interface, Instant at, const char* kind,
+                            std::string who) {
+  BoardEvent event;
+  event.bmc = bmc;
+  event.interface = interface;
+  event.at = at;
+  event.kind = kind;
+  event.change.kind = firmware::Change::Kind::kEvent;
+  event.change.text = std::move(who);
+  return event;
+}
+
+// The last accesses of one interface, oldest first when read.
+class AccessRing : public hardware::TraceSink {
+ public:
+  void on_access(const hardware::Access& access) override {
+    if (ring_.size() < kAccessTraceMax) {
+      ring_.push_back(access);
+    } else {
+      ring_[next_] = access;
+      next_ = (next_ + 1) % kAccessTraceMax;
+    }
+  }
+  std::vector<hardware::Access> read() const {
+    std::vector<hardware::Access> out(ring_.begin() + static_cast<std::ptrdiff_t>(next_), ring_.end());
+    out.insert(out.end(), ring_.begin(), ring_.begin() + static_cast<std::ptrdiff_t>(next_));
+    return out;
+  }
+  void clear() {
+    ring_.clear();
+    next_ = 0;
+  }
+
+ private:
+  std::vector<hardware::Access> ring_;
+  size_t next_ = 0;
+};
+
+// One attached host. Its fields but the handlers are guarded by its slot's mutex; the handlers and what they were told
+// by deliver_mutex, which is never taken with the slot's mutex held (the other way round is the rule).
+struct Endpoint {
+  uint64_t id = 0;
+  std::string who;
+  Instant since{};
+  bool up = true;
+  std::string reason;
+  bool wants_interrupt = false;  // a handler is set
+
+  std::mutex deliver_mutex;
+  registers::RegisterPort::InterruptHandler on_interrupt;
+  registers::RegisterPort::LinkHandler on_link;
+  bool told_level = false;
+  uint64_t told_rises = 0;
+  bool told_down = false;
+};
+
+// One interface with its attachment: the manager of reference H.2. The mutex is held for a register access or for
+// actor steps only.
+struct Slot {
+  std::string bmc;
+  InterfaceConfig config;
+  std::shared_ptr<Hooks> hooks;
+
+  std::mutex mutex;
+  std::unique_ptr<hardware::Interface> hardware;
+  Instant last{};  // instants handed to the hardware never go back
+  bool closing = false;
+  std::shared_ptr<Endpoint> endpoint;
+  std::deque<hardware::TakenRequest> pending;
+  InterfaceStatistics statistics;
+  bool line = false;
+  bool wants_hardware_reset = false;
+  bool deliver = false;
+  std::unique_ptr<AccessRing> trace;
+
+  // Written under the mutex, read without it.
+  std::atomic<int64_t> due{rep(kNever)};  // of the actor, and of telling the host about its interrupt line
+  std::atomic<bool> work{false};          // something waits for the firmware
+
+  std::string path() const { return bmc + "/" + config.name; }
+
+  Instant at(Instant now) {
+    last = std::max(last, now);
+    return last;
+  }
+
+  // The actor does what was due until now, each step at its own instant: whoever comes late, a host's access or
+  // a worker, finds the registers as they would be.
+  void advance(Instant now) {
+    for (int i = 0; i < kStepsMax && hardware->next_due() <= now; ++i) {
+      if (auto request = hardware->step(at(hardware->next_due()))) {
+        if (pending.size() >= kPendingMax) {
+          pending.pop_front();
+          ++statistics.responses_dropped;
+        }
+        pending.push_back(std::move(*request));
+        ++statistics.requests;
+      }
+      note_line();
+    }
+  }
+
+  void note_line() {
+    bool level = hardware->interrupt_line();
+    if (level == line) return;
+    line = level;
+    if (level) ++statistics.interrupts;
+    if (endpoint && endpoint->wants_interrupt) deliver = true;
+  }
+
+  // True when something became due earlier than anybody who waits for it knows.
+  bool publish(Instant now) {
+    Instant next = deliver ? now : hardware->next_due();
+    bool has_work = !pending.empty() || wants_hardware_reset;
+    bool earlier = rep(next) < due.load(std::memory_order_relaxed) || (has_work && !work.load(std::memory_order_relaxed));
+    due.store(rep(next));
+    work.store(has_work);
+    return earlier;
+  }
+
+  // A host that went away, as a reset of its side: nothing of its conversation is left to the next one.
+  void forget_conversation() {
+    statistics.responses_dropped += pending.size();
+    pending.clear();
+    if (!hardware->online()) return;
+    Instant now = at(hooks->now());
+    hardware->go_offline(now);
+    hardware->come_online(now);
+    note_line();
+  }
+};
+
+// Calls the board's wake function with no lock held, counted so that a shutdown can wait for it.
+class Waker {
+ public:
+  explicit Waker(Hooks& hooks) : hooks_(hooks) {}
+  // Under the mutex of a slot that is up.
+  void ask() {
+    if (asked_) return;
+    asked_ = true;
+    hooks_.calls_out.fetch_add(1);
+  }
+  // No lock held.
+  void run() {
+    if (!asked_) return;
+    hooks_.wake();
+    hooks_.calls_out.fetch_sub(1);
+    asked_ = false;
+  }
+
+ private:
+  Hooks& hooks_;
+  bool asked_ = false;
+};
+
+// Tells an endpoint what changed of line and link, in order, each once. No lock held.
+void tell(Slot& slot, const std::shared_ptr<Endpoint>& endpoint) {
+  std::lock_guard<std::mutex> one_at_a_time(endpoint->deliver_mutex);
+  for (;;) {
+    bool level = false;
+    uint64_t rises = 0;
+    registers::LinkState link;
+    {
+      std::lock_guard<std::mutex> lock(slot.mutex);
+      link = {endpoint->up, 1, endpoint->reason};
+      level = endpoint->up && slot.endpoint == endpoint && slot.line;
+      rises = slot.statistics.interrupts;
+      if (slot.endpoint == endpoint) slot.deliver = false;
+    }
+    bool pulse = level && endpoint->told_level && rises != endpoint->told_rises;  // fell and rose since
+    bool level_changed = level != endpoint->told_level || pulse;
+    bool link_changed = !link.up && !endpoint->told_down;
+    if (!level_changed && !link_changed) break;
+    endpoint->told_rises = rises;
+    endpoint->told_level = pulse ? false : level;
+    if (level_changed && endpoint->on_interrupt) endpoint->on_interrupt(endpoint->told_level);
+    if (link_changed) {
+      endpoint->told_down = true;
+      if (endpoint->on_link) endpoint->on_link(link);
+    }
+  }
+}
+
+// A host's hold on an interface. Keeps slot and endpoint alive by itself; the board may go first.
+class Port : public registers::RegisterPort {
+ public:
+  Port(std::shared_ptr<Slot> slot, std::shared_ptr<Endpoint> endpoint)
+      : slot_(std::move(slot)), endpoint_(std::move(endpoint)) {}
+
+  ~Port() override {
+    {
+      // First the handlers: after this none is running.
+      std::lock_guard<std::mutex> deliver(endpoint_->deliver_mutex);
+      endpoint_->on_interrupt = nullptr;
+      endpoint_->on_link = nullptr;
+    }
+    Waker waker(*slot_->hooks);
+    bool was_attached = false;
+    {
+      std::lock_guard<std::mutex> lock(slot_->mutex);
+      if (slot_->endpoint == endpoint_) {
+        was_attached = true;
+        slot_->endpoint.reset();
+        endpoint_->up = false;
+        endpoint_->wants_interrupt = false;
+        slot_->deliver = false;
+        if (!slot_->closing) {
+          slot_->forget_conversation();
+          if (slot_->publish(slot_->last)) waker.ask();
+        }
+      }
+    }
+    waker.run();
+    if (was_attached && slot_->hooks->events.wanted()) {
+      slot_->hooks->events.send(
+          {attachment_event(slot_->bmc, slot_->config.name, slot_->last, "detached", endpoint_->who)});
+    }
+  }
+
+  uint8_t read(uint16_t offset) override {
+    uint8_t value = 0xff;
+    access([&](Slot& slot, Instant now) {
+      ++slot.statistics.host_reads;
+      value = slot.hardware->host_read(offset, now);
+    }, 1);
+    return value;
+  }
+
+  void write(uint16_t offset, uint8_t value) override {
+    access([&](Slot& slot, Instant now) {
+      ++slot.statistics.host_writes;
+      slot.hardware->host_write(offset, value, now);
+    }, 1);
+  }
+
+  void read_burst(uint16_t offset, std::span<uint8_t> out) override {
+    std::fill(out.begin(), out.end(), static_cast<uint8_t>(0xff));
+    size_t i = 0;
+    access([&](Slot& slot, Instant now) {
+      ++slot.statistics.host_reads;
+      out[i++] = slot.hardware->host_read(offset, now);
+    }, out.size());
+  }
+
+  void write_burst(uint16_t offset, std::span<const uint8_t> in) override {
+    size_t i = 0;
+    access([&](Slot& slot, Instant now) {
+      ++slot.statistics.host_writes;
+      slot.hardware->host_write(offset, in[i++], now);
+    }, in.size());
+  }
+
+  registers::InterfaceKind kind() const override { return slot_->config.kind; }
+  bool has_interrupt() const override { return slot_->config.interrupt; }
+
+  void set_interrupt_handler(InterruptHandler handler) override {
+    bool wanted = handler && slot_->config.interrupt;
+    {
+      std::lock_guard<std::mutex> deliver(endpoint_->deliver_mutex);
+      endpoint_->on_interrupt = wanted ? std::move(handler) : nullptr;
+      endpoint_->told_level = false;
+    }
+    Waker waker(*slot_->hooks);
+    {
+      std::lock_guard<std::mutex> lock(slot_->mutex);
+      endpoint_->wants_interrupt = wanted;
+      if (slot_->endpoint == endpoint_ && endpoint_->up) {
+        slot_->deliver = wanted && slot_->line;  // an interrupt that was already pending is told too
+        if (slot_->publish(slot_->last)) waker.ask();
+      }
+    }
+    waker.run();
+  }
+
+  registers::LinkState link() const override {
+    std::lock_guard<std::mutex> lock(slot_->mutex);
+    return {endpoint_->up, 1, endpoint_->reason};
+  }
+
+  void set_link_handler(LinkHandler handler) override {
+    {
+      std::lock_guard<std::mutex> deliver(endpoint_->deliver_mutex);
+      endpoint_->on_link = std::move(handler);
+    }
+    bool down = false;
+    {
+      std::lock_guard<std::mutex> lock(slot_->mutex);
+      down = !endpoint_->up;
+    }
+    if (down) tell(*slot_, endpoint_);
+  }
+
+ private:
+  // `one` is done n times, each a step of its own at the device, under one hold of the lock.
+  template <class One>
+  void access(One one, size_t n) {
+    Waker waker(*slot_->hooks);
+    {
+      std::lock_guard<std::mutex> lock(slot_->mutex);
+      if (!endpoint_->up) return;
+      Instant now = slot_->hooks->now();
+      for (size_t i = 0; i < n; ++i) {
+        slot_->advance(now);
+        one(*slot_, slot_->at(now));
+        slot_->note_line();
+      }
+      if (slot_->hardware->take_hardware_reset_request()) slot_->wants_hardware_reset = true;
+      if (slot_->publish(now)) waker.ask();
+    }
+    waker.run();
+  }
+
+  std::shared_ptr<Slot> slot_;
+  std::shared_ptr<Endpoint> endpoint_;
+};
+
+std::string kind_of(firmware::Change::Kind kind) {
+  using Kind = firmware::Change::Kind;
+  switch (kind) {
+    case Kind::kAttention: return "attention";
+    case Kind::kReset: return "reset";
+    case Kind::kPower: return "power";
+    case Kind::kGlobalEnables: return "global-enables";
+    case Kind::kSensor: return "sensor";
+    case Kind::kSelAdded: return "sel";
+    case Kind::kSelCleared: return "sel-cleared";
+    case Kind::kEvent: return "event";
+    case Kind::kWatchdog: return "watchdog";
+    case Kind::kIdentify: return "identify";
+  }
+  return "unknown";
+}
+
+// The longest that an answer may take to reach the host's registers.
+Duration longest(const hardware::Latency& latency) {
+  return latency.shape == hardware::Latency::Shape::kFixed ? latency.min : std::max(latency.min, latency.max);
+}
+
+class BoardImpl final : public Board, private firmware::Observer {
+ public:
+  BoardImpl(BoardConfig config, std::shared_ptr<Hooks> hooks) : config_(std::move(config)), hooks_(std::move(hooks)) {}
+
+  Status start(std::shared_ptr<firmware::Store> store) {
+    Instant now = hooks_->now();
+    for (const InterfaceConfig& interface : config_.interfaces) {
+      auto slot = std::make_shared<Slot>();
+      slot->bmc = config_.firmware.name;
+      slot->config = interface;
+      slot->hooks = hooks_;
+      slot->last = now;
+      slot->hardware = hardware::make_interface({interface.kind, interface.latency, interface.seed});
+      slots_.push_back(std::move(slot));
+    }
+    auto bmc = firmware::Bmc::create(config_.firmware, std::move(store), this, now);
+    if (!bmc) return bmc.error();
+    bmc_ = std::move(*bmc);
+    Turn turn;
+    settle(now, nullptr, turn);
+    publish_firmware_due();
+    return {};
+  }
+
+  ~BoardImpl() override {
+    shutdown();
+    hooks_->events.set({});
+  }
+
+  const std::string& name() const override { return config_.firmware.name; }
+  const BoardConfig& config() const override { return config_; }
+
+  Instant next_due() const override {
+    int64_t due = rep(kNever);
+    bool work = false;
+    for (const auto& slot : slots_) {
+      due = std::min(due, slot->due.load());
+      work = work || slot->work.load();
+    }
+    // While somebody else holds the firmware, whoever releases it wakes us: asking again at once would only spin.
+    if (!firmware_wanted_.load()) {
+      if (work) return Instant::min();
+      due = std::min(due, firmware_due_.load());
+    }
+    return instant(due);
+  }
+
+  Instant run(Instant now) override {
+    // Firmware work makes registers due and the other way round; what is left after a few rounds is simply still due.
+    for (int round = 0; round < 3; ++round) {
+      bool work = false;
+      for (const auto& slot : slots_) {
+        std::shared_ptr<Endpoint> to_tell;
+        {
+          std::lock_guard<std::mutex> lock(slot->mutex);
+          if (slot->closing) continue;
+          slot->advance(now);
+          if (slot->deliver) to_tell = slot->endpoint;
+          slot->deliver = false;
+          slot->publish(now);
+          work = work || slot->work.load();
+        }
+        if (to_tell) tell(*slot, to_tell);
+      }
+      if (!work && firmware_due_.load() > rep(now)) break;
+      std::unique_lock<std::mutex> lock(firmware_mutex_, std::try_to_lock);
+      if (!lock.owns_lock()) {
+        firmware_wanted_ = true;
+        if (!lock.try_lock()) break;
+      }
+      firmware_wanted_ = false;
+      Turn turn;
+      firmware_turn(now, turn);
+      lock.unlock();
+      finish(turn);
+      now = std::max(now, hooks_->now());
+    }
+    return next_due();
+  }
+
+  Result<std::unique_ptr<registers::RegisterPort>> attach(std::string_view interface, std::string who) override {
+    Result<std::shared_ptr<Slot>> found = find_slot(interface);
+    if (!found) return found.error();
+    std::shared_ptr<Slot> slot = *found;
+    // The endpoint is whole, and held by us, before the slot publishes its id (H4-4).
+    auto endpoint = std::make_shared<Endpoint>();
+    endpoint->who = who.empty() ? "unnamed host" : std::move(who);
+    {
+      std::lock_guard<std::mutex> lock(slot->mutex);
+      if (slot->closing) return Error{ErrorCode::kShutdown, "BMC " + name() + " is shutting down"};
+      Instant now = slot->at(hooks_->now());
+      if (slot->endpoint) {
+        return Error{ErrorCode::kBusy, "interface " + slot->path() + " is in use by " + slot->endpoint->who +
+                                           " since " + seconds_text(now - slot->endpoint->since)};
+      }
+      endpoint->since = now;
+      endpoint->id = next_endpoint_id_.fetch_add(1);
+      endpoint->told_rises = slot->statistics.interrupts;
+      slot->endpoint = endpoint;
+    }
+    auto port = std::make_unique<Port>(slot, endpoint);
+    if (hooks_->events.wanted()) {
+      hooks_->events.send({attachment_event(name(), slot->config.name, endpoint->since, "attached", endpoint->who)});
+    }
+    return std::unique_ptr<registers::RegisterPort>(std::move(port));
+  }
+
+  std::vector<EndpointView> endpoints() const override {
+    std::vector<EndpointView> out;
+    for (const auto& slot : slots_) {
+      std::lock_guard<std::mutex> lock(slot->mutex);
+      if (!slot->endpoint) continue;
+      out.push_back({slot->endpoint->id, slot->config.name, slot->endpoint->who, slot->endpoint->since});
+    }
+    return out;
+  }
+
+  Status detach(uint64_t id, std::string_view reason) override {
+    for (const auto& slot : slots_) {
+      std::shared_ptr<Endpoint> endpoint;
+      Instant now{};
+      Waker waker(*hooks_);
+      {
+        std::lock_guard<std::mutex> lock(slot->mutex);
+        if (!slot->endpoint || slot->endpoint->id != id) continue;
+        endpoint = take_down(*slot, reason);
+        if (!slot->closing) {
+          slot->forget_conversation();
+          if (slot->publish(slot->last)) waker.ask();
+        }
+        now = slot->last;
+      }
+      waker.run();
+      tell(*slot, endpoint);
+      if (hooks_->events.wanted()) {
+        hooks_->events.send({attachment_event(name(), slot->config.name, now, "detached", endpoint->who)});
+      }
+      return {};
+    }
+    return Error{ErrorCode::kNotFound, "BMC " + name() + " has no endpoint " + std::to_string(id)};
+  }
+
+  void with_firmware(const std::function<void(firmware::Bmc&, Instant now)>& f) override {
+    Turn turn;
+    {
+      std::unique_lock<std::mutex> lock(firmware_mutex_);
+      Instant now = hooks_->now();
+      f(*bmc_, now);
+      settle(now, nullptr, turn);
+      publish_firmware_due();
+    }
+    finish(turn);
+  }
+
+  InterfaceStatistics statistics(std::string_view interface) const override {
+    auto slot = find_slot(interface);
+    if (!slot) return {};
+    std::lock_guard<std::mutex> lock((*slot)->mutex);
+    return (*slot)->statistics;
+  }
+
+  void set_trace(bool on) override {
+    {
+      std::lock_guard<std::mutex> lock(trace_mutex_);
+      if (on && !tracing_) messages_.clear();
+      tracing_ = on;
+    }
+    for (const auto& slot : slots_) {
+      std::lock_guard<std::mutex> lock(slot->mutex);
+      if (on && !slot->trace) slot->trace = std::make_unique<AccessRing>();
+      if (on) slot->trace->clear();
+      slot->hardware->set_trace(on ? slot->trace.get() : nullptr);
+    }
+  }
+
+  std::vector<hardware::Access> access_trace(std::string_view interface) const override {
+    auto slot = find_slot(interface);
+    if (!slot) return {};
+    std::lock_guard<std::mutex> lock((*slot)->mutex);
+    if (!(*slot)->trace) return {};
+    return (*slot)->trace->read();
+  }
+
+  std::vector<MessageTrace> message_trace() const override {
+    std::lock_guard<std::mutex> lock(trace_mutex_);
+    return {messages_.begin(), messages_.end()};
+  }
+
+  void set_event_function(EventFunction f) override { hooks_->events.set(std::move(f)); }
+
+  void shutdown() override {
+    closed_ = true;
+    for (const auto& slot : slots_) {
+      std::shared_ptr<Endpoint> endpoint;
+      {
+        std::lock_guard<std::mutex> lock(slot->mutex);
+        slot->closing = true;
+        slot->statistics.responses_dropped += slot->pending.size();
+        slot->pending.clear();
+        slot->wants_hardware_reset = false;
+        slot->hardware->set_trace(nullptr);
+        if (slot->endpoint) endpoint = take_down(*slot, "BMC " + name() + " is shutting down");
+        slot->due = rep(kNever);
+        slot->work = false;
+      }
+      if (endpoint) tell(*slot, endpoint);
+    }
+    firmware_due_ = rep(kNever);
+    // Nobody starts a wake any more; those that were on their way are short.
+    while (hooks_->calls_out.load() != 0) std::this_thread::yield();
+  }
+
+ private:
+  // What one turn of the firmware leaves to be done without its lock.
+  struct Turn {
+    std::vector<BoardEvent> events;
+    bool wake = false;
+  };
+
+  void on_change(const firmware::Change& change) override { changes_.push_back(change); }
+
+  // Under the slot's mutex.
+  static std::shared_ptr<Endpoint> take_down(Slot& slot, std::string_view reason) {
+    std::shared_ptr<Endpoint> endpoint = std::move(slot.endpoint);
+    slot.endpoint.reset();
+    slot.deliver = false;
+    endpoint->up = false;
+    endpoint->reason = std::string(reason);
+    return endpoint;
+  }
+
+  Result<std::shared_ptr<Slot>> find_slot(std::string_view interface) const {
+    if (interface.empty() && slots_.size() == 1) return slots_.front();
+    for (const auto& slot : slots_) {
+      if (slot->config.name == interface) return slot;
+    }
+    std::string names;
+    for (const auto& slot : slots_) names += (names.empty() ? "" : ", ") + slot->config.name;
+    if (slots_.empty()) return Error{ErrorCode::kNotFound, "BMC " + name() + " has no interface"};
+    if (interface.empty()) return Error{ErrorCode::kNotFound, "BMC " + name() + " has several interfaces, name one: " + names};
+    return Error{ErrorCode::kNotFound,
+                 "BMC " + name() + " has no interface '" + std::string(interface) + "'; it has: " + names};
+  }
+
+  // Under the firmware's lock: everything due there.
+  void firmware_turn(Instant now, Turn& turn) {
+    reset_turn(now, turn);
+    for (const auto& slot : slots_) {
+      for (;;) {
+        hardware::TakenRequest request;
+        firmware::RequestContext context;
+        bool hardware_reset = false;
+        {
+          std::lock_guard<std::mutex> lock(slot->mutex);
+          hardware_reset = std::exchange(slot->wants_hardware_reset, false);
+          if (!hardware_reset) {
+            if (slot->pending.empty()) break;
+            request = std::move(slot->pending.front());
+            slot->pending.pop_front();
+            context.interface_kind = slot->config.kind;
+            context.request_bytes_max = slot->hardware->request_bytes_max();
+            context.response_bytes_max = slot->hardware->response_bytes_max();
+          }
+        }
+        if (hardware_reset) {
+          // BT's BMC_HWRST (§11.6.3): optional in the specification; here it is a warm reset.
+          bmc_->reset(false, now);
+          settle(now, nullptr, turn);
+          continue;
+        }
+        execute(slot, request, context, turn);
+      }
+    }
+    if (bmc_->next_due() <= now) bmc_->run(now);
+    settle(now, nullptr, turn);
+    publish_firmware_due();
+  }
+
+  void execute(const std::shared_ptr<Slot>& slot, const hardware::TakenRequest& taken,
+               const firmware::RequestContext& context, Turn& turn) {
+    Instant start = hooks_->now();
+    Bytes answer;
+    if (auto request = ipmi::decode_request(taken.message)) {
+      answer = ipmi::encode(*request, bmc_->execute(*request, context, start));
+    } else {
+      // Below NetFn and Cmd there is nothing to answer to; an error is still better than a silence.
+      uint8_t netfn_lun = taken.message.empty() ? 0 : taken.message[0];
+      answer = {static_cast<uint8_t>(netfn_lun | 4), 0,
+                static_cast<uint8_t>(ipmi::CompletionCode::kRequestLengthInvalid)};
+    }
+    Instant end = std::max(start, hooks_->now());
+    // Before the answer is in the registers: what it changed (enables, attention) must be there first.
+    settle(end, slot.get(), turn);
+    {
+      std::lock_guard<std::mutex> lock(slot->mutex);
+      if (slot->closing || !slot->hardware->respond(taken.token, answer, slot->at(end))) {
+        ++slot->statistics.responses_dropped;
+      } else {
+        ++slot->statistics.responses;
+      }
+      slot->note_line();
+      if (!slot->closing) slot->publish(end);
+    }
+    turn.wake = true;
+    if (hooks_->events.wanted()) {
+      BoardEvent event;
+      event.bmc = name();
+      event.interface = slot->config.name;
+      event.at = end;
+      event.kind = "message";
+      event.change.kind = firmware::Change::Kind::kEvent;
+      event.change.text = to_hex(taken.message) + " -> " + to_hex(answer);
+      turn.events.push_back(std::move(event));
+    }
+    std::lock_guard<std::mutex> lock(trace_mutex_);
+    if (!tracing_) return;
+    if (messages_.size() >= kMessageTraceMax) messages_.pop_front();
+    messages_.push_back({start, end - start, slot->config.name, taken.message, std::move(answer)});
+  }
+
+  // Under the firmware's lock: carries what the firmware changed into the registers and into events. `asker` is the
+  // interface whose command is being answered, if one is.
+  void settle(Instant now, Slot* asker, Turn& turn) {
+    for (size_t i = 0; i < changes_.size(); ++i) {
+      firmware::Change change = std::move(changes_[i]);
+      if (change.kind == firmware::Change::Kind::kReset) plan_reset(change.duration, now, asker, turn);
+      if (hooks_->events.wanted() && change.kind != firmware::Change::Kind::kAttention) {
+        BoardEvent event;
+        event.bmc = name();
+        event.at = now;
+        event.kind = kind_of(change.kind);
+        event.change = std::move(change);
+        turn.events.push_back(std::move(event));
+      }
+    }
+    changes_.clear();
+    bool attention = bmc_->attention();
+    if (attention != attention_) {
+      attention_ = attention;
+      for (const auto& slot : slots_) set_attention(*slot, now);
+      turn.wake = true;
+    }
+  }
+
+  void set_attention(Slot& slot, Instant now) {
+    std::lock_guard<std::mutex> lock(slot.mutex);
+    if (slot.closing) return;
+    slot.hardware->set_attention(attention_, slot.at(now));
+    slot.note_line();
+    slot.publish(now);
+  }
+
+  void publish_firmware_due() {
+    Instant due = std::min({bmc_->next_due(), offline_at_, online_at_});
+    firmware_due_ = closed_.load() ? rep(kNever) : rep(due);
+  }
+
+  // The BMC reboots. Asked for by a command, it first answers and goes away when the host had time to fetch the answer
+  // (§20.2: the responder may return the completion code before it resets); otherwise it goes at once.
+  void plan_reset(Duration away, Instant now, const Slot* asker, Turn& turn) {
+    Duration answer_time{0};
+    if (asker) {
+      const hardware::LatencyPlan& plan = asker->config.latency;
+      answer_time = longest(plan.response);
+      for (const auto& [command, latency] : plan.by_command) answer_time = std::max(answer_time, longest(latency));
+      answer_time += 64 * longest(plan.access) + kResetGrace;
+      if (away > Duration(0)) answer_time = std::min(answer_time, away / 2);
+    }
+    Instant until = later(now, std::max(away, answer_time));
+    online_at_ = online_at_ == kNever ? until : std::max(online_at_, until);
+    offline_at_ = later(now, answer_time);
+    if (!asker) reset_turn(now, turn);
+  }
+
+  void reset_turn(Instant now, Turn& turn) {
+    if (offline_at_ <= now) {
+      offline_at_ = kNever;
+      for (const auto& slot : slots_) {
+        std::lock_guard<std::mutex> lock(slot->mutex);
+        if (slot->closing) continue;
+        slot->statistics.responses_dropped += slot->pending.size();
+        slot->pending.clear();
+        slot->wants_hardware_reset = false;
+        slot->hardware->go_offline(slot->at(now));
+        slot->note_line();
+        slot->publish(now);
+      }
+      turn.wake = true;
+    }
+    if (online_at_ <= now && offline_at_ == kNever) {
+      online_at_ = kNever;
+      attention_ = bmc_->attention();
+      for (const auto& slot : slots_) {
+        {
+          std::lock_guard<std::mutex> lock(slot->mutex);
+          if (slot->closing) continue;
+          slot->hardware->come_online(slot->at(now));
+          slot->note_line();
+          slot->publish(now);
+        }
+        set_attention(*slot, now);
+      }
+      turn.wake = true;
+    }
+  }
+
+  // No lock held.
+  void finish(Turn& turn) {
+    // Whoever wanted the firmware while it was held left its work to us.
+    bool wanted = firmware_wanted_.exchange(false);
+    if ((wanted || turn.wake || firmware_due_.load() != rep(kNever)) && enter()) {
+      hooks_->wake();
+      hooks_->calls_out.fetch_sub(1);
+    }
+    hooks_->events.send(std::move(turn.events));
+  }
+
+  // A wake may be started: the board is not shut down. Shutdown sets the flag first and then waits for the count.
+  bool enter() {
+    hooks_->calls_out.fetch_add(1);
+    if (!closed_.load()) return true;
+    hooks_->calls_out.fetch_sub(1);
+    return false;
+  }
+
+  BoardConfig config_;
+  std::shared_ptr<Hooks> hooks_;
+  std::vector<std::shared_ptr<Slot>> slots_;
+  std::atomic<uint64_t> next_endpoint_id_{1};
+
+  // Guards the firmware and what follows; taken before a slot's mutex, never after.
+  mutable std::mutex firmware_mutex_;
+  std::unique_ptr<firmware::Bmc> bmc_;
+  std::vector<firmware::Change> changes_;
+  bool attention_ = false;
+  Instant offline_at_ = kNever;
+  Instant online_at_ = kNever;
+
+  std::atomic<int64_t> firmware_due_{rep(kNever)};
+  std::atomic<bool> firmware_wanted_{false};
+  std::atomic<bool> closed_{false};
+
+  mutable std::mutex trace_mutex_;
+  bool tracing_ = false;
+  std::deque<MessageTrace> messages_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Board>> Board::create(BoardConfig config, std::shared_ptr<firmware::Store> store,
+                                             NowFunction now, WakeFunction wake) {
+  const std::string& name = config.firmware.name;
+  if (name.empty()) return Error{ErrorCode::kInvalidArgument, "a BMC has no name"};
+  std::set<std::string> names;
+  for (const InterfaceConfig& interface : config.interfaces) {
+    if (interface.name.empty()) return Error{ErrorCode::kInvalidArgument, "BMC " + name + ": an interface has no name"};
+    if (!names.insert(interface.name).second) {
+      return Error{ErrorCode::kInvalidArgument, "BMC " + name + ": two interfaces are named " + interface.name};
+    }
+  }
+  if (!store) store = std::make_shared<firmware::MemoryStore>();
+  auto hooks = std::make_shared<Hooks>();
+  hooks->now = std::move(now);
+  hooks->wake = std::move(wake);
+  auto board = std::make_unique<BoardImpl>(std::move(config), std::move(hooks));
+  if (Status started = board->start(std::move(store)); !started) {
+    return Error{started.error().code, "BMC " + board->name() + ": " + started.error().message};
+  }
+  return std::unique_ptr<Board>(std::move(board));
+}
+
+}  // namespace bmcpair::board

@@ -1,0 +1,21 @@
+// Where a fleet's boards keep what must survive: a database in the state directory, or memory without one.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "bmc_emu/firmware/store.h"
+#include "proto/base/result.h"
+
+namespace bmcpair::board {
+
+class Stores {
+ public:
+  virtual ~Stores() = default;
+  virtual Result<std::shared_ptr<firmware::Store>> open(const std::string& bmc) = 0;
+
+  // Empty directory: nothing survives. Errors: kIo, kCorrupt, kPermission, kBusy (another daemon uses it).
+  static Result<std::unique_ptr<Stores>> create(const std::string& state_directory);
+};
+
+}  // namespace bmcpair::board
