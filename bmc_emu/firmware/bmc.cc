@@ -88,7 +88,8 @@ Status Bmc::sel_clear(Instant now) { return state_->sel->clear(*state_, now); }
 bool Bmc::power_on() const { return state_->chassis->power_on(); }
 
 Status Bmc::power(PowerAction action, Instant now) {
-  if (!state_->chassis->power(*state_, action, RestartCause::kPowerButton, kChannelPrimaryIpmb, now)) {
+  auto cause = action == PowerAction::kHardReset ? RestartCause::kResetButton : RestartCause::kPowerButton;
+  if (!state_->chassis->power(*state_, action, cause, kChannelPrimaryIpmb, now)) {
     return Error{ErrorCode::kInvalidArgument, state_->config.name + ": the power action needs power, and it is off"};
   }
   return {};

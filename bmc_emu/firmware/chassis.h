@@ -14,6 +14,7 @@ namespace bmcpair::firmware {
 enum class RestartCause : uint8_t {
   kUnknown = 0,
   kChassisControl = 1,
+  kResetButton = 2,
   kPowerButton = 3,
   kWatchdog = 4,
   kAlwaysRestore = 6,
@@ -28,6 +29,7 @@ class ChassisPart : public Part {
   Instant next_due(const State& state) const override;
   void run(State& state, Instant now) override;
   void on_reset(State& state, bool cold, Instant now) override;
+  void on_host_reset(State& state, Instant now) override;
 
   bool power_on() const { return power_on_; }
   // False when the action makes no sense in the present power state. `channel` is for Get System Restart Cause.
@@ -55,7 +57,7 @@ class ChassisPart : public Part {
   uint8_t restart_channel() const { return cause_channel_; }
   uint64_t on_seconds(Instant now) const;
 
-  // Boot options: parameters 0..7; the mailbox by block. See table 28-14.
+  // Parameters 0..7 (table 28-14); the mailbox by block. All are volatile or semi-volatile: a cold reset clears them.
   struct BootOptions {
     uint8_t in_progress = 0;
     uint8_t invalid = 0;                // bit n: parameter n is marked invalid
@@ -69,15 +71,17 @@ class ChassisPart : public Part {
     bool operator==(const BootOptions&) const = default;
   };
   const BootOptions& boot() const { return boot_; }
-  Status set_boot(State& state, const BootOptions& boot, Instant now);
-  // A Chassis Control command came: the 60 s of the boot flags start again.
+  BootOptions& boot() { return boot_; }
+  // The boot flags were written: while they are valid, a Chassis Control command is waited for (parameter 3).
+  void boot_flags_written(Instant now);
+  // A Chassis Control command came: the 60 s start again.
   void restart_boot_timeout(Instant now);
 
  private:
-  Status store(State& state, const Kept& kept, const BootOptions& boot);
-  void accumulate(Instant now);
+  // Counts the power-on time up to now, and stores it with what else is kept.
+  void store_power(State& state, Instant now);
   void switch_power(State& state, bool on, Instant now);
-  void clear_boot_valid(State& state);
+  void clear_boot_valid();
 
   Kept kept_;
   BootOptions boot_;

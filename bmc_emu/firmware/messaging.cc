@@ -137,7 +137,7 @@ ipmi::Response send_message(Call& call) {
   if (channel == kChannelPresent || !found) return fail(CompletionCode::kInvalidDataField);
   MessagingPart& messaging = *call.state.messaging;
   if (found->number == kChannelPrimaryIpmb) {
-    return fail(messaging.send_ipmb(call.state, message, tracking == 1, call.now));
+    return {messaging.send_ipmb(call.state, message, tracking == 1, call.now), {}};
   }
   if (found->number == kChannelSystemInterface) {
     if (message.empty()) return fail(CompletionCode::kRequestLengthInvalid);
