@@ -13,6 +13,7 @@
 
 #include "bmc_emu/hardware/latency.h"
 #include "proto/base/hex.h"
+#include "proto/base/result.h"
 #include "proto/base/time.h"
 #include "proto/registers/register_port.h"
 
@@ -84,7 +85,7 @@ class Interface {
 
   virtual void set_trace(TraceSink* sink) = 0;  // null: none; must outlive the interface
 
-  // Everything but the trace sink, as a plain value: snapshot and replay come from it.
+  // Everything but the trace sink, as a plain value: snapshot and replay come from it. load_interface() undoes it.
   virtual Bytes save() const = 0;
 };
 
@@ -95,5 +96,9 @@ struct InterfaceOptions {
 };
 
 std::unique_ptr<Interface> make_interface(const InterfaceOptions& options);
+
+// An interface that goes on exactly where save() was called, transfer in flight, latencies and all. Instants are as
+// they were: the caller's clock must go on too. Error: kCorrupt (says at which byte).
+Result<std::unique_ptr<Interface>> load_interface(ByteView saved);
 
 }  // namespace bmcpair::hardware

@@ -16,6 +16,8 @@ class Random {
   uint64_t next();
   // Uniform in [0, n); 0 when n is 0.
   uint64_t below(uint64_t n);
+  // What the next numbers follow from: a saved state continues where it was.
+  uint64_t state() const { return state_; }
 
  private:
   uint64_t state_;

@@ -1,0 +1,131 @@
+#include "bmc_emu/hardware/bt/state_machine.h"
+
+#include <utility>
+
+namespace bmcpair::hardware::bt {
+
+using namespace registers::bt;
+
+namespace {
+constexpr uint8_t kRequestLengthMin = 3;  // NetFn/LUN, Seq, Cmd (§11.3)
+}
+
+bool StateMachine::host_takes_reply() const { return (registers_.flags() & (kHBusy | kB2hAtn)) == 0; }
+
+bool StateMachine::has_work() const {
+  return phase_ != Phase::kIdle || (registers_.flags() & kH2bAtn) != 0 || (reply_waits() && host_takes_reply());
+}
+
+// Reads BT_CTRL and decides what to begin.
+void StateMachine::look(Instant now) {
+  const uint8_t ctrl = bmc_read(kCtrl, now);
+  if ((ctrl & kH2bAtn) != 0) {
+    forget_request();
+    // A toggle: only when it differs.
+    phase_ = (ctrl & kBBusy) != 0 ? Phase::kClearH2b : Phase::kSetBusy;
+  } else if (reply_waits() && (ctrl & (kHBusy | kB2hAtn)) == 0) {
+    phase_ = Phase::kRewindWrite;
+  }
+}
+
+// The frame after its length byte: NetFn/LUN, Seq, Cmd, CC, data (§11.4).
+uint8_t StateMachine::reply_byte(size_t index) const {
+  if (index == 0) return output_[0];
+  return index == 1 ? seq_ : output_[index - 1];
+}
+
+std::optional<TakenRequest> StateMachine::work(Instant now) {
+  switch (phase_) {
+    case Phase::kIdle: look(now); break;
+    case Phase::kSetBusy:
+      bmc_write(kCtrl, kBBusy, now);
+      phase_ = Phase::kClearH2b;
+      break;
+    case Phase::kClearH2b:
+      bmc_write(kCtrl, kH2bAtn, now);
+      phase_ = Phase::kRewindRead;
+      break;
+    case Phase::kRewindRead:
+      bmc_write(kCtrl, kClrRdPtr, now);
+      phase_ = Phase::kReadLength;
+      break;
+    case Phase::kReadLength:
+      length_ = bmc_read(kBuffer, now);
+      input_.clear();
+      phase_ = length_ >= kRequestLengthMin && registers_.host_bytes_written() == length_ + size_t{1}
+                   ? Phase::kReadBytes
+                   : Phase::kClearBusy;
+      break;
+    case Phase::kReadBytes:
+      input_.push_back(bmc_read(kBuffer, now));
+      if (input_.size() == length_) phase_ = Phase::kClearBusy;
+      break;
+    case Phase::kClearBusy: {
+      bmc_write(kCtrl, kBBusy, now);
+      phase_ = Phase::kIdle;
+      Bytes message = std::exchange(input_, {});
+      if (message.size() < kRequestLengthMin) break;
+      seq_ = message[1];
+      message.erase(message.begin() + 1);
+      return take(std::move(message), now);
+    }
+    case Phase::kRewindWrite:
+      bmc_write(kCtrl, kClrWrPtr, now);
+      phase_ = Phase::kWriteLength;
+      break;
+    case Phase::kWriteLength:
+      bmc_write(kBuffer, static_cast<uint8_t>(output_.size() + 1), now);
+      sent_ = 0;
+      phase_ = Phase::kWriteBytes;
+      break;
+    case Phase::kWriteBytes:
+      bmc_write(kBuffer, reply_byte(sent_), now);
+      if (++sent_ == output_.size() + 1) phase_ = Phase::kSetB2h;
+      break;
+    case Phase::kSetB2h:
+      bmc_write(kCtrl, kB2hAtn, now);
+      phase_ = Phase::kIdle;
+      forget_request();
+      break;
+  }
+  return std::nullopt;
+}
+
+// The bits to write to BT_CTRL: SMS_ATN sets, OEM0 toggles.
+uint8_t StateMachine::side_band() const {
+  const auto oem = static_cast<uint8_t>((registers_.flags() ^ oem_wanted_) & kOem0);
+  return static_cast<uint8_t>(oem | (attention_raise_ ? kSmsAtn : 0));
+}
+
+void StateMachine::carry_side_band(Instant now) {
+  const uint8_t bits = side_band();
+  attention_raise_ = false;
+  if (bits != 0) bmc_write(kCtrl, bits, now);
+}
+
+bool StateMachine::take_hardware_reset_request() {
+  if (!registers_.hardware_reset_requested()) return false;
+  registers_.bmc_write(kIntMask, kBmcHwRst);
+  return true;
+}
+
+void StateMachine::enter_offline(Instant now) {
+  phase_ = Phase::kIdle;
+  input_ = Bytes();
+  registers_.reset();
+  bmc_write(kCtrl, kBBusy, now);
+}
+
+void StateMachine::leave_offline(Instant now) { bmc_write(kCtrl, kBBusy, now); }
+
+void StateMachine::load_state(Reader& in) {
+  visit(in);
+  const bool sends = phase_ >= Phase::kRewindWrite;
+  const bool reads = phase_ == Phase::kReadBytes;
+  if (input_.size() > 255 || (sends && output_.empty()) || (phase_ == Phase::kWriteBytes && sent_ > output_.size()) ||
+      (reads && input_.size() >= length_)) {
+    in.fail();
+  }
+}
+
+}  // namespace bmcpair::hardware::bt

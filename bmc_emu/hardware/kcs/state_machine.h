@@ -1,0 +1,81 @@
+// The BMC's side of KCS: the phases of a BMC's KCS driver (IPMI 2.0 rev 1.1, §9.7..9.15), one register access a step.
+#pragma once
+
+#include <array>
+#include <initializer_list>
+
+#include "bmc_emu/hardware/actor.h"
+#include "bmc_emu/hardware/kcs/registers.h"
+
+namespace bmcpair::hardware::kcs {
+
+enum class Phase : uint8_t {
+  kIdle,
+  kWriteStart,
+  kWriteData,
+  kWriteEndCommand,
+  kWaitRead,  // the firmware is at work
+  kRead,
+  kAbortError1,
+  kAbortError2,
+  kError,
+};
+
+// One access that is decided but not yet made.
+enum class Operation : uint8_t {
+  kSetState,      // STR, state bits only
+  kWriteOutput,   // ODR
+  kReadCommand,   // IDR, then the control code decides
+  kReadData,      // IDR, a byte of the request
+  kReadLast,      // IDR, its last byte
+  kReadReadCode,  // IDR, must be READ (68h)
+  kReadDiscard,   // IDR, whatever it is
+};
+
+class StateMachine final : public Actor<Registers> {
+ public:
+  using Actor<Registers>::Actor;
+
+  registers::InterfaceKind kind() const override { return registers::InterfaceKind::kKcs; }
+  size_t request_bytes_max() const override { return ipmi::kMessageBytesMax; }
+  size_t response_bytes_max() const override { return ipmi::kMessageBytesMax; }
+
+ private:
+  struct Planned {
+    Operation operation = Operation::kSetState;
+    uint8_t value = 0;
+  };
+
+  std::optional<TakenRequest> work(Instant now) override;
+  void begin_reply(Instant now) override;
+  bool in_sequence() const override { return planned_count_ != 0; }
+  bool has_work() const override;
+  bool side_band_differs() const override;
+  void carry_side_band(Instant now) override;
+  void enter_offline(Instant now) override;
+  void leave_offline(Instant now) override;
+  void save_state(Writer& out) override { visit(out); }
+  void load_state(Reader& in) override;
+  template <class A>
+  void visit(A& a);
+
+  void plan(std::initializer_list<Planned> operations);
+  void plan_state(registers::kcs::State state) { plan({{Operation::kSetState, state_bits(state)}}); }
+  static uint8_t state_bits(registers::kcs::State state);
+  void on_status(uint8_t status);
+  void on_command(uint8_t code);
+  void on_read_code(uint8_t code);
+  void force_abort();
+  void forget_transfer();
+
+  Phase phase_ = Phase::kIdle;
+  registers::kcs::ErrorStatus error_ = registers::kcs::ErrorStatus::kNone;
+  bool cut_ = false;  // went offline in the middle of a transfer
+  uint16_t sent_ = 0;  // bytes of output_ already in Data_Out
+  Bytes input_;
+  // At most three accesses are ever decided ahead.
+  std::array<Planned, 4> planned_{};
+  uint8_t planned_count_ = 0;
+};
+
+}  // namespace bmcpair::hardware::kcs

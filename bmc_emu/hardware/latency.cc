@@ -1,0 +1,92 @@
+#include "bmc_emu/hardware/latency.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+
+namespace bmcpair::hardware {
+namespace {
+
+// Logarithms in whole numbers: libm's last digit differs between machines, and a seed must not. Values are Q16.
+constexpr unsigned kFraction = 16;
+
+constexpr uint64_t integer_sqrt(uint64_t x) {
+  uint64_t root = 0;
+  for (uint64_t bit = uint64_t{1} << 31; bit != 0; bit >>= 1) {
+    uint64_t next = root | bit;
+    if (next * next <= x) root = next;
+  }
+  return root;
+}
+
+// kRoots[i] is 2^(2^(i-16)) in Q31, so that the bits of a fraction name its factors.
+constexpr std::array<uint64_t, kFraction> make_roots() {
+  std::array<uint64_t, kFraction> roots{};
+  uint64_t root = uint64_t{1} << 32;  // 2 in Q31
+  for (unsigned i = kFraction; i-- > 0;) {
+    root = integer_sqrt(root << 31);
+    roots[i] = root;
+  }
+  return roots;
+}
+constexpr std::array<uint64_t, kFraction> kRoots = make_roots();
+
+// x > 0.
+uint64_t log2_q16(uint64_t x) {
+  unsigned whole = 63 - static_cast<unsigned>(std::countl_zero(x));
+  uint64_t mantissa = whole >= 31 ? x >> (whole - 31) : x << (31 - whole);
+  uint64_t fraction = 0;
+  for (unsigned i = kFraction; i-- > 0;) {
+    mantissa = (mantissa * mantissa) >> 31;
+    if (mantissa >= (uint64_t{1} << 32)) {
+      mantissa >>= 1;
+      fraction |= uint64_t{1} << i;
+    }
+  }
+  return uint64_t{whole} << kFraction | fraction;
+}
+
+uint64_t exp2_q16(uint64_t exponent) {
+  uint64_t mantissa = uint64_t{1} << 31;
+  for (unsigned i = 0; i < kFraction; ++i) {
+    if (exponent >> i & 1) mantissa = (mantissa * kRoots[i]) >> 31;
+  }
+  auto whole = static_cast<unsigned>(exponent >> kFraction);
+  return whole >= 31 ? mantissa << (whole - 31) : mantissa >> (31 - whole);
+}
+
+}  // namespace
+
+// SplitMix64 (Steele, Lea, Flood 2014).
+uint64_t Random::next() {
+  state_ += 0x9e3779b97f4a7c15;
+  uint64_t z = state_;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+  return z ^ (z >> 31);
+}
+
+uint64_t Random::below(uint64_t n) {
+  if (n == 0) return 0;
+  // Numbers below 2^64 mod n would make the small results likelier.
+  const uint64_t unfair = (0 - n) % n;
+  uint64_t x = next();
+  while (x < unfair) x = next();
+  return x % n;
+}
+
+Duration Latency::draw(Random& random) const {
+  const int64_t low = std::max<int64_t>(min.count(), 0);
+  const int64_t high = std::max(max.count(), low);
+  if (shape == Shape::kFixed || low == high) return Duration(low);
+  if (shape == Shape::kUniform) {
+    return Duration(low + static_cast<int64_t>(random.below(static_cast<uint64_t>(high - low) + 1)));
+  }
+  // Zero has no logarithm: the lower end is one nanosecond then.
+  const uint64_t from = log2_q16(static_cast<uint64_t>(std::max<int64_t>(low, 1)));
+  const uint64_t to = log2_q16(static_cast<uint64_t>(high));
+  const auto drawn = static_cast<int64_t>(exp2_q16(from + random.below(to - from + 1)));
+  return Duration(std::clamp(drawn, low, high));
+}
+
+}  // namespace bmcpair::hardware
