@@ -101,7 +101,9 @@ TEST_F(Watchdog, ActionsReachTheChassisWithTheWatchdogAsCause) {
     pass(milliseconds(100));
     ASSERT_FALSE(recorder.values(Change::Kind::kPower).empty());
     EXPECT_EQ(recorder.values(Change::Kind::kPower)[0], static_cast<uint32_t>(action));
-    if (action != PowerAction::kOff) EXPECT_EQ(ask("00 07"), "00 04 00");
+    if (action != PowerAction::kOff) {
+      EXPECT_EQ(ask("00 07"), "00 04 00");
+    }
     EXPECT_EQ(ask("06 22"), "80") << "after a reset of the system the timer must be set again";
     pass(seconds(5));
   }
