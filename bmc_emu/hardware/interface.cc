@@ -2,8 +2,11 @@
 
 #include "bmc_emu/hardware/actor.h"
 #include "bmc_emu/hardware/bt/state_machine.h"
+#include "bmc_emu/hardware/bt/trace.h"
 #include "bmc_emu/hardware/kcs/state_machine.h"
+#include "bmc_emu/hardware/kcs/trace.h"
 #include "bmc_emu/hardware/smic/state_machine.h"
+#include "bmc_emu/hardware/smic/trace.h"
 
 namespace bmcpair::hardware {
 namespace {
@@ -56,6 +59,15 @@ void load_plan(Reader& in, LatencyPlan& plan) {
     in(command.first, command.second);
     visit_latency(in, plan.by_command[command]);
   }
+}
+
+std::string describe(InterfaceKind kind, const Access& access) {
+  switch (kind) {
+    case InterfaceKind::kKcs: return kcs::describe(access);
+    case InterfaceKind::kBt: return bt::describe(access);
+    case InterfaceKind::kSmic: return smic::describe(access);
+  }
+  return {};
 }
 
 std::unique_ptr<Interface> make_interface(const InterfaceOptions& options) {

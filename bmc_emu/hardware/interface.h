@@ -31,6 +31,9 @@ struct Access {
   bool interrupt_after = false;
 };
 
+// One dense line, without the instant: "host W ctrl     04 | H2B_ATN B_BUSY irq <- H2B_ATN".
+std::string describe(registers::InterfaceKind kind, const Access& access);
+
 class TraceSink {
  public:
   virtual ~TraceSink() = default;

@@ -1,8 +1,9 @@
 // For the tests of this room: an interface, its clock, every access it made, and what a host does by the book.
 #pragma once
 
+#include <algorithm>
 #include <memory>
-#include <optional>
+#include <utility>
 #include <vector>
 
 #include "bmc_emu/hardware/interface.h"
@@ -24,7 +25,10 @@ class Rig : public TraceSink {
     const Instant due = interface->next_due();
     if (due == kNever) return false;
     now = std::max(now, due);
-    if (auto request = interface->step(now)) taken.push_back(std::move(*request));
+    if (auto request = interface->step(now)) {
+      taken.push_back(std::move(*request));
+      taken_at = now;
+    }
     return true;
   }
   // Steps until nothing is due. False when that does not happen within the bound.
@@ -52,6 +56,7 @@ class Rig : public TraceSink {
 
   std::unique_ptr<Interface> interface;
   Instant now{};
+  Instant taken_at{};  // when the last request was taken
   std::vector<Access> accesses;
   std::vector<TakenRequest> taken;
 };
