@@ -339,6 +339,7 @@ class Port : public registers::RegisterPort {
 
   registers::InterfaceKind kind() const override { return slot_->config.kind; }
   bool has_interrupt() const override { return slot_->config.interrupt; }
+  uint64_t endpoint() const override { return endpoint_->id; }
 
   void set_interrupt_handler(InterruptHandler handler) override {
     bool wanted = handler && slot_->config.interrupt;
