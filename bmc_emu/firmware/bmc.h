@@ -32,6 +32,9 @@ struct RequestContext {
   registers::InterfaceKind interface_kind = registers::InterfaceKind::kKcs;
   size_t request_bytes_max = 255;   // of the interface, NetFn and Cmd included
   size_t response_bytes_max = 255;
+  // On an IPMB only: who asks (Platform Event Message takes its generator id from here, §29.3).
+  uint8_t requester_address = 0x20;
+  uint8_t requester_lun = 0;
 };
 
 // What a person wants to know of a sensor.
