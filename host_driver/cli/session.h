@@ -1,0 +1,57 @@
+// The driver as the commands use it: every bus brought up side by side, one user on each interface.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "host_driver/bus/bus.h"
+#include "host_driver/cli/inventory.h"
+#include "host_driver/message_handler/message_handler.h"
+#include "host_driver/system_interface/driver.h"
+
+namespace bmcpair::cli {
+
+struct SessionOptions {
+  const state_machine::Profile* profile = nullptr;
+  bool trace = false;         // state machine steps to standard error
+  bool log = false;           // the driver's own log to standard error
+  bool use_interrupt = true;
+  Duration timeout = std::chrono::seconds(10);  // of bringing up, and of each request
+  bus::OpenOptions open;
+  host::Address target = host::SystemInterfaceAddress{};  // who answers requests
+};
+
+class Session {
+ public:
+  // Starts bringing up every bus; waits for none.
+  Session(std::vector<bus::BusSpec> specs, SessionOptions options);
+  ~Session();
+
+  size_t size() const { return interfaces_.size(); }
+  const std::string& bus_text(size_t i) const { return interfaces_[i].spec.text; }
+  // Waits for one interface, and makes its user with `handlers`. The error says why it is not up.
+  Status open(size_t i, host::UserHandlers handlers = {});
+  // Ends the user: none of its handlers runs afterwards.
+  void close(size_t i) { interfaces_[i].user.reset(); }
+  // Valid after open(i), until close(i).
+  RequestFunction request_function(size_t i);
+  host::User& user(size_t i) { return *interfaces_[i].user; }
+  int number(size_t i) const { return interfaces_[i].number; }
+  Result<host::DriverInterface> describe(size_t i) const;
+  host::MessageHandler& message_handler() { return *message_handler_; }
+
+ private:
+  struct Interface {
+    bus::BusSpec spec;
+    int id = 0;
+    int number = -1;
+    std::unique_ptr<host::User> user;
+  };
+  SessionOptions options_;
+  std::unique_ptr<host::MessageHandler> message_handler_;
+  std::unique_ptr<host::Driver> driver_;
+  std::vector<Interface> interfaces_;
+};
+
+}  // namespace bmcpair::cli
