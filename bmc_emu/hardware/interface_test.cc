@@ -173,8 +173,9 @@ std::ostream& operator<<(std::ostream& out, const Action& action) {
 
 rc::Gen<std::vector<Action>> actions() {
   return rc::gen::container<std::vector<Action>>(
-      rc::gen::build<Action>(rc::gen::set(&Action::what, rc::gen::inRange(0, static_cast<int>(Action::What::kLast) + 1)),
-                             rc::gen::set(&Action::a), rc::gen::set(&Action::b)));
+      rc::gen::build<Action>(
+          rc::gen::set(&Action::what, rc::gen::inRange(0, static_cast<int>(Action::What::kLast) + 1)),
+          rc::gen::set(&Action::a), rc::gen::set(&Action::b)));
 }
 
 // A response carries its own length, so that its size varies with the actions and nothing else.

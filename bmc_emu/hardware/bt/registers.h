@@ -29,7 +29,9 @@ class Fifo {
   void visit(A& a) {
     a(bytes_, read_);
   }
-  bool valid() const { return bytes_.size() <= registers::bt::kFrameBytesMax && read_ <= registers::bt::kFrameBytesMax; }
+  bool valid() const {
+    return bytes_.size() <= registers::bt::kFrameBytesMax && read_ <= registers::bt::kFrameBytesMax;
+  }
 
  private:
   Bytes bytes_;  // its size is the write pointer

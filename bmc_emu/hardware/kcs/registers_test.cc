@@ -61,8 +61,9 @@ TEST(KcsRegistersTest, TheHostsReadOfStatusClearsTheAttentionLatchOnly) {
 
 TEST(KcsRegistersTest, EveryHostWriteSetsIbfAndSaysWhichItWas) {
   for_every_prior_state([](uint8_t s, bool data, bool attention) {
+    const Registers before = make(s, data, attention, 0x99);
     for (int value = 0; value < 256; value += 5) {
-      Registers r = make(s, data, attention, 0x99);
+      Registers r = before;
       r.host_write(kData, static_cast<uint8_t>(value));
       EXPECT_EQ(r.flags(), (s | kIbf) & ~kCd);
       EXPECT_EQ(r.interrupt(), data || attention);
@@ -95,8 +96,9 @@ TEST(KcsRegistersTest, TheBmcsReadOfInputClearsIbfAndKeepsCd) {
 
 TEST(KcsRegistersTest, TheBmcsWriteOfOutputSetsObfAndItsLatch) {
   for_every_prior_state([](uint8_t s, bool data, bool attention) {
+    const Registers before = make(s, data, attention);
     for (int value = 0; value < 256; value += 5) {
-      Registers r = make(s, data, attention);
+      Registers r = before;
       r.bmc_write(kData, static_cast<uint8_t>(value));
       EXPECT_EQ(r.flags(), s | kObf);
       EXPECT_TRUE(r.interrupt());
@@ -109,16 +111,19 @@ TEST(KcsRegistersTest, TheBmcsWriteOfOutputSetsObfAndItsLatch) {
 TEST(KcsRegistersTest, TheBmcsWriteOfStatusChangesItsOwnBitsAndNoOthers) {
   constexpr uint8_t kBmcs = 0xf4;  // S1 S0 OEM2 OEM1, SMS_ATN
   for_every_prior_state([](uint8_t s, bool data, bool attention) {
+    const Registers before = make(s, data, attention);
     for (int value = 0; value < 256; ++value) {
       for (int mask : {0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0xc0, 0x34, 0xff}) {
-        Registers r = make(s, data, attention);
+        Registers r = before;
         r.bmc_update(kStatus, static_cast<uint8_t>(mask), static_cast<uint8_t>(value));
         const int own = mask & kBmcs;
         const int after = (s & ~own) | (value & own);
-        ASSERT_EQ(r.flags(), after) << int(s) << " " << value << " " << mask;
         const bool rises = (after & 0x04) != 0 && (s & 0x04) == 0;
         const bool gone = (after & 0x04) == 0;
-        ASSERT_EQ(r.interrupt(), data || rises || (attention && !gone));
+        const bool line = data || rises || (attention && !gone);
+        // A million cases: the macro only for those that fail.
+        if (r.flags() == after && r.interrupt() == line) continue;
+        FAIL() << int(s) << " " << value << " " << mask << ": " << int(r.flags()) << " " << r.interrupt();
       }
     }
   });
