@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -146,15 +147,17 @@ class SystemInterface final : public SmiHandlers {
   void on_timer();
   void on_interrupt(bool level);
   void on_link();
-  void pass(Source source, Duration credit);
-  state_machine::Verdict event_loop(Duration credit);
-  bool hosed(state_machine::Verdict& verdict);
+  state_machine::Verdict pass(Source source, Duration credit);
+  void pass_prologue(Source source);
+  // nullopt: the panic context took the machine over while something was handed up; nothing may be touched any more.
+  std::optional<state_machine::Verdict> event_loop(Source source, Duration credit);
+  void hosed();
   void complete();
   void complete_probe(ByteView rsp, bool ours);
   void handle_flags();
   void after_enables();
-  bool start_fetch(SiState state, uint8_t cmd);
-  void finish_fetch(SiState state, uint8_t flag, ByteView rsp);
+  void start_fetch(SiState state, uint8_t cmd);
+  void finish_fetch(SiState state, uint8_t flag, ByteView rsp, bool ours);
   bool start_next();
   void start_current();
   // False: not started now; hardened leaves the state as it is.
@@ -163,20 +166,21 @@ class SystemInterface final : public SmiHandlers {
   void start_check_enables();
   uint8_t wanted_enables() const;
   void memory_pressure();
-  bool memory_is_back();
 
   void begin_probe();
   void probe(ProbeStep step);
   void probe_done();
   void probe_failed(Error error);
-  void finish_bring_up(Status status);
+  void report_bring_up();
 
   bool link_present();
   void link_lost();
   void fail_held(uint8_t cc, ErrorCode why);
   void answer(SmiMessage* message, uint8_t cc, ErrorCode why);
-  // Gives the machine up for the call, so that a panic there finds it free; false when it was taken over.
-  bool deliver(SmiMessage* message);
+  // What is on its way up goes up at the next point where everything is consistent.
+  void hand_up(SmiMessage* message);
+  // Gives the machine up meanwhile, so that a panic up there finds it free; false when it was taken over.
+  bool deliver();
   void drop_fetch();
   SmiMessage* allocate_message(uint8_t cmd);
 
@@ -190,9 +194,11 @@ class SystemInterface final : public SmiHandlers {
   bool irq_usable() const { return use_irq_ && !interrupt_disabled_; }
   bool idle_and_normal() const;
   void check_invariant() const;
-  void drive_by_hand(Instant deadline);
-  void disable_bmc_interrupts(Instant deadline);
-  void publish();
+  // False: the machine was taken over.
+  bool drive_by_hand(Instant deadline);
+  bool disable_bmc_interrupts(Instant deadline);
+  InterfaceStatus status_now() const;
+  void publish(InterfaceStatus next);
   void log(std::string_view text);
   void count(SiStatistic s) { counters_[static_cast<size_t>(s)].fetch_add(1, std::memory_order_relaxed); }
 
@@ -224,6 +230,10 @@ class SystemInterface final : public SmiHandlers {
   SiState state_ = SiState::kStopped;
   bool current_started_ = false;
   SmiMessage* fetch_ = nullptr;
+  SmiMessage* up_first_ = nullptr;
+  SmiMessage* up_last_ = nullptr;
+  bool pretimeout_due_ = false;
+  uint64_t transactions_ = 0;
   uint8_t message_flags_ = 0;
   unsigned fetches_in_a_row_ = 0;
   bool last_was_flag_fetch_ = false;
@@ -253,6 +263,7 @@ class SystemInterface final : public SmiHandlers {
   std::array<uint8_t, ipmi::kMessageBytesMax> rsp_{};
 
   std::function<void(Status)> bring_up_done_;
+  std::optional<Status> bring_up_result_;
   mutable rt::Mutex status_mutex_;
   mutable rt::WaitQueue status_changed_;
   InterfaceStatus status_;
