@@ -166,6 +166,10 @@ class User {
 
   int outstanding_messages() const;
 
+  // From the panic callback only: a request to the BMC, waited for within the panic's bounds. True: answered with
+  // completion code 0.
+  bool request_in_panic(uint8_t netfn, uint8_t cmd, ByteView data);
+
   const std::shared_ptr<detail::UserState>& state() const { return state_; }
 
  private:
