@@ -354,6 +354,11 @@ TEST_F(KcsTest, NeitherStateNorAttentionIsLostWhereverTheyMeet) {
     other.interface->set_oem_bits(0x30, other.now);
     ASSERT_TRUE(other.settle());
     EXPECT_EQ(other.interface->peek_flags(), kWriteBits | kOem1 | kOem2 | kCd | kSmsAtn | kObf) << distance;
+    uint8_t side_band = 0;
+    for (const Access& access : other.accesses) {
+      EXPECT_EQ(access.flags_after & side_band, side_band) << "lost, if only for a while, at distance " << distance;
+      side_band = access.flags_after & (kOem1 | kOem2 | kSmsAtn);
+    }
   }
 }
 
