@@ -456,6 +456,8 @@ void Machine::work() {
       backoff = options_.backoff_first;
     }
     if (socket_) {  // only this thread makes and ends it
+      // What came with the answer to the handshake.
+      for (std::string text; lines_.next(text);) line(text);
       pollfd p[2] = {{wake_.get(), POLLIN, 0}, {socket_.get(), POLLIN, 0}};
       if (::poll(p, 2, -1) < 0) continue;
       if (p[1].revents) read_lines();
