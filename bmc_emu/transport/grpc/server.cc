@@ -7,6 +7,7 @@
 #include <sstream>
 #include <utility>
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 #include <grpcpp/ext/channelz_service_plugin.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
@@ -77,6 +78,8 @@ class Server : public GrpcServer {
       // gRPC's own log is for who asks for it; what fails is in our errors.
       if (!std::getenv("GRPC_VERBOSITY"))
         gpr_set_log_verbosity(static_cast<gpr_log_severity>(GPR_LOG_SEVERITY_ERROR + 1));
+      // Nor is our stderr for what peers send.
+      google::protobuf::SetLogHandler(nullptr);
       grpc::EnableDefaultHealthCheckService(true);
       grpc::reflection::InitProtoReflectionServerBuilderPlugin();
       grpc::channelz::experimental::InitChannelzService();
