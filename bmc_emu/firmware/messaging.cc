@@ -301,6 +301,8 @@ void MessagingPart::answer(State& state, const InFlight& in_flight, Instant now)
     context.channel = kChannelPrimaryIpmb;
     context.request_bytes_max = kIpmbBytesMax - kIpmbRequestMin + 2;
     context.response_bytes_max = kIpmbBytesMax - kIpmbResponseOverhead + 3;
+    context.requester_address = request->requester;
+    context.requester_lun = request->seq_lun & 3;
     response = Dispatcher::instance().dispatch(state, request->request, context, now);
   } else {
     const SatelliteConfig* satellite = find_satellite(state, request->target);

@@ -169,6 +169,14 @@ TEST_F(Messaging, TheBmcAnswersItsOwnAddress) {
   EXPECT_EQ(ask("06 33").substr(12, 11), "20 08 0f c1");
 }
 
+TEST_F(Messaging, AnEventSentOverTheIpmbIsLoggedWithItsSendersAddress) {
+  EXPECT_EQ(send("20 10 84 05 02 04 01 30 6f a1 02 03"), "00");
+  pass(milliseconds(1));
+  ASSERT_EQ(bmc->sel(now).size(), 1u);
+  EXPECT_EQ(to_hex(ByteView(bmc->sel(now)[0].record).subspan(7)), "84 01 04 01 30 6f a1 02 03");
+  EXPECT_EQ(ask("06 33"), "80") << "the answer went to the sender";
+}
+
 TEST_F(Messaging, CommandsOfTheSystemInterfaceAreRefusedOverTheIpmb) {
   ask("06 2e 0f");
   for (std::string_view cmd : {"2e 00", "30 ff", "31", "32 00 00", "33", "35"}) {
