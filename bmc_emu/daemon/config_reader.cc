@@ -14,12 +14,23 @@
 namespace bmcpair::daemon {
 namespace {
 
-// Text of a peer's file in a message of ours: short, one line, printable.
+// Text of a peer's file in a message of ours: nothing that a terminal would obey.
+std::string printable(std::string text) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  }
+  return text;
+}
+
 std::string quoted(std::string_view text) {
-  std::string out = "'";
-  for (char c : text.substr(0, 60)) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-  out += text.size() > 60 ? "...'" : "'";
-  return out;
+  return "'" + std::string(text.substr(0, 60)) + (text.size() > 60 ? "...'" : "'");
+}
+
+// "a BMC", "an interface", "the file".
+std::string with_article(std::string_view name) {
+  if (name == "file" || name == "daemon") return "the " + std::string(name);
+  bool vowel = std::string_view("aeiouFI").find(name.front()) != std::string_view::npos || name.substr(0, 3) == "SDR" || name.substr(0, 3) == "SEL";
+  return (vowel ? "an " : "a ") + std::string(name);
 }
 
 std::string describe(const YamlNode& node) {
@@ -194,7 +205,7 @@ std::optional<Duration> parse_duration(std::string_view text) {
 void ReadContext::mistake(YamlPlace place, const std::string& path, const std::string& what) {
   ++count_;
   // The first of the file are kept; the rest is counted, so that a hostile file costs no memory.
-  mistakes_.emplace(std::tuple(place.line, place.column, what), path);
+  mistakes_.emplace(std::tuple(place.line, place.column, printable(what)), printable(path));
   if (mistakes_.size() > 4 * limits.mistakes_max) mistakes_.erase(std::prev(mistakes_.end()));
 }
 
@@ -254,7 +265,7 @@ std::optional<Bytes> ReadContext::read_file(const YamlNode& node, const std::str
 ObjectReader::ObjectReader(ReadContext& context, YamlNode::Pointer node, const KeyObject& keys, std::string path)
     : context_(context), node_(std::move(node)), keys_(keys), path_(std::move(path)) {
   if (node_->kind != YamlNode::Kind::kMap) {
-    context_.mistake(node_->place, path_, "expected a mapping (key: value) for a " + std::string(keys_.name) + ", found " + describe(*node_));
+    context_.mistake(node_->place, path_, "expected a mapping (key: value) for " + with_article(keys_.name) + ", found " + describe(*node_));
     node_ = std::make_shared<YamlNode>();
     return;
   }
@@ -264,7 +275,7 @@ ObjectReader::ObjectReader(ReadContext& context, YamlNode::Pointer node, const K
   for (const YamlNode::Member& member : node_->members) {
     std::string at = path_of(std::string_view(member.key).substr(0, 60));
     if (!keys_.find(member.key)) {
-      context_.mistake(member.place, at, "unknown key " + quoted(member.key) + " in a " + std::string(keys_.name) + suggestion(member.key, known));
+      context_.mistake(member.place, at, "unknown key " + quoted(member.key) + " in " + with_article(keys_.name) + suggestion(member.key, known));
     } else if (!seen.insert(member.key).second) {
       context_.mistake(member.place, at, "the key is here a second time");
     } else if (member.value->kind == YamlNode::Kind::kNull) {
@@ -273,7 +284,7 @@ ObjectReader::ObjectReader(ReadContext& context, YamlNode::Pointer node, const K
   }
   for (const Key& key : keys_.keys) {
     if (key.required && !seen.count(key.name)) {
-      context_.mistake(node_->place, path_, "a " + std::string(keys_.name) + " needs the key '" + std::string(key.name) + "'");
+      context_.mistake(node_->place, path_, with_article(keys_.name) + " needs the key '" + std::string(key.name) + "'");
     }
   }
 }

@@ -1,0 +1,287 @@
+// The real bmc_emu: what it says, what it serves, how it ends.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "bmc_emu/daemon/config.h"
+#include "bmc_emu/daemon/log.h"
+#include "bmc_emu/daemon/options.h"
+#include "bmc_emu/daemon/run_directory.h"
+
+extern char** environ;
+
+namespace bmcpair::daemon {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::HasSubstr;
+
+class Folder {
+ public:
+  Folder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "bmcpair-daemon.XXXXXX").string();
+    path_ = ::mkdtemp(pattern.data());
+  }
+  ~Folder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+  std::string write(const std::string& name, const std::string& content) const {
+    std::ofstream(*this / name, std::ios::binary) << content;
+    return *this / name;
+  }
+
+ private:
+  std::string path_;
+};
+
+// A bmc_emu under test, its output in files of the folder.
+class Program {
+ public:
+  Program(const Folder& folder, std::vector<std::string> arguments) : out_(folder / "stdout"), err_(folder / "stderr") {
+    arguments.insert(arguments.begin(), std::string(BMCPAIR_BIN_DIR) + "/bmc_emu");
+    std::vector<char*> argv;
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, 1, out_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    posix_spawn_file_actions_addopen(&actions, 2, err_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    int failed = ::posix_spawn(&pid_, argv[0], &actions, nullptr, argv.data(), environ);
+    posix_spawn_file_actions_destroy(&actions);
+    if (failed) {
+      pid_ = -1;
+      ADD_FAILURE() << "cannot start " << arguments[0];
+    }
+  }
+  ~Program() {
+    if (pid_ > 0) {
+      ::kill(pid_, SIGKILL);
+      ::waitpid(pid_, nullptr, 0);
+    }
+  }
+  std::string out() const { return slurp(out_); }
+  std::string err() const { return slurp(err_); }
+  void signal(int number) { ::kill(pid_, number); }
+
+  // Exit code; minus the signal that ended it.
+  int wait() {
+    int status = 0;
+    auto end = std::chrono::steady_clock::now() + 60s;
+    while (::waitpid(pid_, &status, WNOHANG) == 0) {
+      if (std::chrono::steady_clock::now() > end) {
+        ADD_FAILURE() << "it does not end; it said:\n" << out() << err();
+        return -1000;
+      }
+      ::poll(nullptr, 0, 5);
+    }
+    pid_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+  bool wait_until_ready() {
+    auto end = std::chrono::steady_clock::now() + 60s;
+    while (out().find("bmc_emu: ready\n") == std::string::npos) {
+      int status = 0;
+      if (std::chrono::steady_clock::now() > end || ::waitpid(pid_, &status, WNOHANG) == pid_) {
+        ADD_FAILURE() << "it is not ready; it said:\n" << out() << err();
+        return false;
+      }
+      ::poll(nullptr, 0, 5);
+    }
+    return true;
+  }
+
+ private:
+  static std::string slurp(const std::string& path) {
+    std::ifstream in(path, std::ios::binary);
+    std::ostringstream text;
+    text << in.rdbuf();
+    return text.str();
+  }
+  std::string out_, err_;
+  pid_t pid_ = -1;
+};
+
+const char* const kSmall = "bmcs:\n  - name: a\n    interfaces:\n      - {kind: kcs, vfio_user: {socket: \"${RUN}/a.sock\"}}\n      - {kind: bt}\n";
+
+TEST(Program, RefusesAWrongConfigurationWithPlaceAndExitCode3) {
+  Folder folder;
+  std::string file = folder.write("bad.yaml", "bmcs:\n  - name: a\n    interfaces:\n      - kind: bt\n        latnecy: {}\n  - name: a\n");
+  for (bool check : {false, true}) {
+    Program program(folder, check ? std::vector<std::string>{file, "--check"} : std::vector<std::string>{file});
+    EXPECT_EQ(program.wait(), kExitConfiguration);
+    EXPECT_THAT(program.err(), HasSubstr(file + ":5:9: bmcs[0].interfaces[0].latnecy: unknown key 'latnecy' in an interface; did you mean 'latency'?"));
+    EXPECT_THAT(program.err(), HasSubstr("already a BMC named 'a'"));
+    EXPECT_EQ(program.out(), "");
+  }
+}
+
+TEST(Program, AFileThatIsNotThereIsExitCode3) {
+  Folder folder;
+  Program program(folder, {folder / "none.yaml"});
+  EXPECT_EQ(program.wait(), kExitConfiguration);
+  EXPECT_THAT(program.err(), HasSubstr("none.yaml: cannot open it: No such file or directory"));
+}
+
+TEST(Program, AWrongCommandLineIsExitCode2) {
+  Folder folder;
+  std::string file = folder.write("a.yaml", kSmall);
+  for (std::vector<std::string> arguments : {std::vector<std::string>{}, {file, "--nonsense"}, {file, "--threads", "0"}, {file, "--log-level", "loud"},
+                                             {file, "--tls-cert", "x"}, {file, "second"}}) {
+    Program program(folder, arguments);
+    EXPECT_EQ(program.wait(), kExitUsage);
+    EXPECT_FALSE(program.err().empty());
+  }
+}
+
+TEST(Program, HelpDocumentsTheExitCodes) {
+  Folder folder;
+  Program program(folder, {"--help"});
+  EXPECT_EQ(program.wait(), kExitOk);
+  for (const char* part : {"Exit codes: 0", "2 wrong command line", "3 wrong configuration", "--listen", "--run-dir", "--tls-client-ca"}) {
+    EXPECT_THAT(program.out(), HasSubstr(part));
+  }
+}
+
+TEST(Program, CheckSaysWhatIsThereAndServesNothing) {
+  Folder folder;
+  std::string file = folder.write("a.yaml", kSmall);
+  Program program(folder, {file, "--check", "--run-dir", folder / "run"});
+  EXPECT_EQ(program.wait(), kExitOk);
+  EXPECT_THAT(program.out(), HasSubstr("no mistake: 1 BMC, 2 interfaces"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "run"));
+}
+
+TEST(Program, PrintsTheSchema) {
+  Folder folder;
+  Program program(folder, {"--schema"});
+  EXPECT_EQ(program.wait(), kExitOk);
+  EXPECT_EQ(program.out(), config_schema_json());
+}
+
+TEST(Program, ListensOnPrivateSocketsAndStopsCleanly) {
+  Folder folder;
+  std::string file = folder.write("a.yaml", kSmall);
+  for (int signal : {SIGTERM, SIGINT}) {
+    Program program(folder, {file, "--run-dir", folder / "run", "--state", folder / "state"});
+    ASSERT_TRUE(program.wait_until_ready());
+    EXPECT_THAT(program.out(), HasSubstr("gRPC on unix:" + (folder / "run/bmc_emu.sock") + " (this user only)"));
+    EXPECT_THAT(program.out(), HasSubstr("vfio-user of a/kcs on " + (folder / "run/a.sock")));
+    struct stat info {};
+    ASSERT_EQ(::stat((folder / "run").c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode & 0777, 0700u);
+    for (const char* socket : {"run/bmc_emu.sock", "run/a.sock"}) {
+      ASSERT_EQ(::stat((folder / socket).c_str(), &info), 0) << socket;
+      EXPECT_EQ(info.st_mode & 0777, 0600u) << socket;
+    }
+    program.signal(signal);
+    EXPECT_EQ(program.wait(), kExitOk) << program.err();
+    EXPECT_FALSE(std::filesystem::exists(folder / "run/bmc_emu.sock"));
+    EXPECT_FALSE(std::filesystem::exists(folder / "run/a.sock"));
+  }
+}
+
+TEST(Program, SaysClearlyWhenItListensOnTcp) {
+  Folder folder;
+  std::string file = folder.write("a.yaml", "bmcs: [{name: a}]\n");
+  Program program(folder, {file, "--listen", ":0", "--listen", folder / "s.sock"});
+  ASSERT_TRUE(program.wait_until_ready());
+  EXPECT_THAT(program.out(), HasSubstr("gRPC on 127.0.0.1:"));
+  EXPECT_THAT(program.out(), HasSubstr("(TCP, plain text: whoever reaches it controls these BMCs)"));
+  program.signal(SIGTERM);
+  EXPECT_EQ(program.wait(), kExitOk);
+}
+
+TEST(Program, ASecondDaemonOnTheSameSocketIsRefusedAndTheFirstGoesOn) {
+  Folder folder;
+  Folder second_folder;
+  std::string file = folder.write("a.yaml", "bmcs: [{name: a}]\n");
+  Program first(folder, {file, "--listen", folder / "s.sock"});
+  ASSERT_TRUE(first.wait_until_ready());
+  {
+    Program second(second_folder, {file, "--listen", folder / "s.sock"});
+    EXPECT_EQ(second.wait(), kExitStart);
+    EXPECT_THAT(second.err(), HasSubstr("s.sock"));
+  }
+  EXPECT_TRUE(std::filesystem::exists(folder / "s.sock"));
+  first.signal(SIGTERM);
+  EXPECT_EQ(first.wait(), kExitOk);
+}
+
+TEST(Program, ASecondDaemonOnTheSameStateIsRefused) {
+  Folder folder;
+  Folder second_folder;
+  std::string file = folder.write("a.yaml", "bmcs: [{name: a}]\n");
+  Program first(folder, {file, "--listen", folder / "1.sock", "--state", folder / "state"});
+  ASSERT_TRUE(first.wait_until_ready());
+  Program second(second_folder, {file, "--listen", folder / "2.sock", "--state", folder / "state"});
+  EXPECT_EQ(second.wait(), kExitStart);
+  EXPECT_THAT(second.err(), HasSubstr(folder / "state"));
+}
+
+TEST(Program, ARunDirectoryThatOthersMayWriteToIsRefused) {
+  Folder folder;
+  std::string file = folder.write("a.yaml", kSmall);
+  std::filesystem::create_directory(folder / "run");
+  std::filesystem::permissions(folder / "run", std::filesystem::perms::all);
+  Program program(folder, {file, "--run-dir", folder / "run"});
+  EXPECT_EQ(program.wait(), kExitStart);
+  EXPECT_THAT(program.err(), HasSubstr("must be private"));
+}
+
+TEST(Program, LogsJsonLinesThatParse) {
+  Folder folder;
+  std::string file = folder.write("a.yaml", "bmcs: [{name: a}]\n");
+  Program program(folder, {file, "--listen", folder / "s.sock", "--json-log", "--log-level", "info"});
+  ASSERT_TRUE(program.wait_until_ready());
+  program.signal(SIGTERM);
+  EXPECT_EQ(program.wait(), kExitOk);
+  std::istringstream lines(program.err());
+  size_t n = 0;
+  for (std::string line; std::getline(lines, line); ++n) {
+    auto parsed = nlohmann::json::parse(line, nullptr, false);
+    ASSERT_TRUE(parsed.is_object()) << line;
+    EXPECT_TRUE(parsed.contains("time") && parsed.contains("level") && parsed.contains("message")) << line;
+  }
+  EXPECT_GE(n, 2u);
+}
+
+TEST(Log, EscapesWhatJsonMustNotHold) { EXPECT_EQ(json_escaped("a\"b\\c\n\x01"), "a\\\"b\\\\c\\u000a\\u0001"); }
+
+TEST(RunDirectory, IsMadeWithItsParents) {
+  Folder folder;
+  ASSERT_TRUE(make_private_directory(folder / "a/b/c"));
+  ASSERT_TRUE(make_private_directory(folder / "a/b/c")) << "again";
+  struct stat info {};
+  ASSERT_EQ(::stat((folder / "a/b/c").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0700u);
+}
+
+TEST(RunDirectory, AFileInItsPlaceIsRefused) {
+  Folder folder;
+  folder.write("file", "");
+  EXPECT_FALSE(make_private_directory(folder / "file"));
+  EXPECT_FALSE(make_private_directory(folder / "file/sub"));
+}
+
+}  // namespace
+}  // namespace bmcpair::daemon
