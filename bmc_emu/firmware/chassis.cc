@@ -19,8 +19,7 @@ constexpr uint32_t kKey = 0;
 constexpr uint8_t kStoredVersion = 1;
 constexpr size_t kStoredBytes = 1 + 4 + 5 + 1 + 8;
 
-constexpr uint8_t kPolicyStayOff = 0;
-constexpr uint8_t kPolicyPrevious = 1;
+constexpr uint8_t kPolicyPrevious = 1;  // 0: stays off
 constexpr uint8_t kPolicyAlwaysOn = 2;
 constexpr uint8_t kPolicyNoChange = 3;
 constexpr uint8_t kLastEventOnByCommand = 0x10;
@@ -89,7 +88,8 @@ ipmi::Response control(Call& call) {
   if (action >= std::size(kActions)) return fail(CompletionCode::kInvalidDataField);
   ChassisPart& chassis = *call.state.chassis;
   chassis.restart_boot_timeout(call.now);
-  bool done = chassis.power(call.state, kActions[action], RestartCause::kChassisControl, call.context.channel, call.now);
+  bool done =
+      chassis.power(call.state, kActions[action], RestartCause::kChassisControl, call.context.channel, call.now);
   return done ? ok() : fail(CompletionCode::kNotSupportedInState);
 }
 
@@ -274,7 +274,8 @@ Status ChassisPart::load(State& state, Instant now) {
     }
     // The daemon's start is mains power coming back: the restore policy decides (§28.8).
     power_on_ = kept_.policy == kPolicyAlwaysOn || (kept_.policy == kPolicyPrevious && kept_.power_on != 0);
-    if (power_on_) cause_ = kept_.policy == kPolicyAlwaysOn ? RestartCause::kAlwaysRestore : RestartCause::kRestorePrevious;
+    bool always = kept_.policy == kPolicyAlwaysOn;
+    if (power_on_) cause_ = always ? RestartCause::kAlwaysRestore : RestartCause::kRestorePrevious;
   }
   kept_.power_on = power_on_ ? 1 : 0;
   since_ = now;

@@ -67,7 +67,9 @@ TEST_F(Chassis, ControlDoesNothingTwice) {
 TEST_F(Chassis, WhatNeedsPowerIsRefusedWithoutIt) {
   ask("00 02 00");
   recorder.changes.clear();
-  for (std::string_view action : {"00 02 02", "00 02 03", "00 02 04", "00 02 05"}) EXPECT_EQ(ask(action), "d5") << action;
+  for (std::string_view action : {"00 02 02", "00 02 03", "00 02 04", "00 02 05"}) {
+    EXPECT_EQ(ask(action), "d5") << action;
+  }
   EXPECT_FALSE(bmc->power(PowerAction::kHardReset, now).ok());
   EXPECT_THAT(power(), IsEmpty());
 }

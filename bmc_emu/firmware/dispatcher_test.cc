@@ -77,7 +77,8 @@ TEST_F(Dispatch, EveryCommandRefusesTheLunsItIsNotOn) {
                 CompletionCode::kInvalidCommandForLun)
           << command.name;
     }
-    EXPECT_EQ(execute(command.netfn, command.cmd, Bytes(command.data_min, 0), 4), CompletionCode::kInvalidCommandForLun);
+    EXPECT_EQ(execute(command.netfn, command.cmd, Bytes(command.data_min, 0), 4),
+              CompletionCode::kInvalidCommandForLun);
   }
 }
 
@@ -127,10 +128,10 @@ TEST_F(Dispatch, AnyBytesToAnyCommandGetAnAnswer) {
       auto length = *rc::gen::inRange<size_t>(0, 41);
       bool within = *rc::gen::inRange(0, 4) != 0;
       if (within) length = std::min<size_t>(40, command.data_min + length % (command.data_max - command.data_min + 1u));
-      Bytes data = *rc::gen::container<Bytes>(length, rc::gen::weightedOneOf<uint8_t>(
-                                                          {{3, rc::gen::arbitrary<uint8_t>()},
-                                                           {2, rc::gen::inRange<uint8_t>(0, 6)},
-                                                           {1, rc::gen::element<uint8_t>(0x0e, 0x0f, 0x20, 0x80, 0xff)}}));
+      auto byte = rc::gen::weightedOneOf<uint8_t>({{3, rc::gen::arbitrary<uint8_t>()},
+                                                   {2, rc::gen::inRange<uint8_t>(0, 6)},
+                                                   {1, rc::gen::element<uint8_t>(0x0e, 0x0f, 0x20, 0x80, 0xff)}});
+      Bytes data = *rc::gen::container<Bytes>(length, byte);
       auto lun = static_cast<uint8_t>(*rc::gen::inRange(0, 8) == 0 ? *rc::gen::inRange(0, 4) : lun_of(command));
       ipmi::Response response = bmc->execute({command.netfn, lun, command.cmd, data}, context, now);
       RC_ASSERT(response.data.size() + 3 <= context.response_bytes_max);

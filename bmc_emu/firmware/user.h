@@ -1,5 +1,5 @@
-// Users, their names, passwords and access by channel (IPMI 2.0 §22.26-22.30). Passwords never leave this part but into
-// the store.
+// Users, their names, passwords and access by channel (IPMI 2.0 §22.26-22.30). Passwords never leave this part but
+// into the store.
 #pragma once
 
 #include <array>

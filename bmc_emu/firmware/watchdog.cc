@@ -115,7 +115,8 @@ void WatchdogPart::set(State& state, const Settings& settings, bool dont_stop, u
 void WatchdogPart::restart(State& state, Instant now) {
   if (running_ && pretimeout_reached_) return;
   start(state, now);
-  state.notify({Change::Kind::kWatchdog, settings_.use & uint32_t{kUseMask}, settings_.countdown_100ms * kTick, "armed"});
+  Duration countdown = settings_.countdown_100ms * kTick;
+  state.notify({Change::Kind::kWatchdog, settings_.use & uint32_t{kUseMask}, countdown, "armed"});
   run(state, now);  // a countdown of nothing expires at once
 }
 
