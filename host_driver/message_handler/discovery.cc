@@ -100,13 +100,13 @@ Interface::Ask Interface::begin_round() {
 void Interface::finish_round(Status status) {
   Discovery& d = discovery;
   // A scan that did not end leaves the map that was there, and is done again.
-  if (d.stage == Stage::kChannels && !status && d.channels_scanned) {
+  d.scan_wanted = d.stage == Stage::kChannels && !status && d.channels_scanned;
+  if (d.scan_wanted) {
     d.channels_ready = true;
     d.register_again = true;
   }
   d.stage = Stage::kIdle;
   d.retry_at_tick = false;
-  d.scan_wanted = false;
   ++d.generation;
   ++d.rounds;
   d.result = std::move(status);

@@ -322,6 +322,25 @@ inline MessageHandlerOptions manual() {
 
 inline ipmi::Request request_of(uint8_t netfn, uint8_t cmd, Bytes data = {}) { return {netfn, 0, cmd, std::move(data)}; }
 
+// A registration on its way, in a thread of its own.
+class Registering {
+ public:
+  Registering(MessageHandler& handler, std::shared_ptr<SmiHandlers> smi) {
+    thread_.start("register", [this, &handler, smi = std::move(smi)] { result_ = handler.register_smi(smi); });
+  }
+  ~Registering() {
+    if (thread_.joinable()) thread_.join();
+  }
+  Result<int> wait() {
+    thread_.join();
+    return result_;
+  }
+
+ private:
+  Result<int> result_ = Error{};
+  rt::Thread thread_;
+};
+
 // One interface, brought up.
 struct Rig {
   explicit Rig(MessageHandlerOptions options = manual(), SmiInfo info = {}) : handler(std::move(options)) {
@@ -329,6 +348,7 @@ struct Rig {
     smi->smi_info = std::move(info);
     number = handler.register_smi(smi).value();
     before = smi->sent_count();
+    handler.tick(Duration::zero());  // sees that discovery needs no more
   }
   std::unique_ptr<User> open(Inbox& inbox) { return handler.create_user(number, inbox.handlers()).value(); }
   uint64_t stat(Statistic s) { return handler.statistics(number).value()[static_cast<size_t>(s)]; }

@@ -71,6 +71,7 @@ struct OutMessage : SmiMessage {
 // or the OutMessage itself.
 extern const char kAutoReplyTag;
 extern const char kPanicTag;
+OutMessage* ours(SmiMessage& message);  // null when it is not one
 
 class MessageQueue {
  public:

@@ -140,9 +140,8 @@ void MessageHandler::Core::tear_down(const std::shared_ptr<Interface>& interface
     while (SmiMessage* m = i.queue_normal.pop()) failed.push_back(m);
   }
   auto fail = [&](SmiMessage* m) {
-    if (!m->user_data || m->user_data == &detail::kAutoReplyTag) return;
-    auto* out = static_cast<detail::OutMessage*>(m->user_data);
-    if (!out->pending) return;
+    auto* out = detail::ours(*m);
+    if (!out || !out->pending) return;
     i.deliver_error(std::move(out->pending), static_cast<uint8_t>(ipmi::CompletionCode::kUnspecified),
                     ErrorCode::kShutdown);
   };

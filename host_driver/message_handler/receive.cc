@@ -21,11 +21,6 @@ constexpr size_t kEventRecordBytes = 16;
 // A worker is given back after so many messages.
 constexpr unsigned kReceiveBatch = 64;
 
-OutMessage* ours(SmiMessage& m) {
-  if (!m.user_data || m.user_data == &kAutoReplyTag || m.user_data == &kPanicTag) return nullptr;
-  return static_cast<OutMessage*>(m.user_data);
-}
-
 // The BMC was not reached, or answered something else: what Linux shows is FF.
 void make_malformed(SmiMessage& m) {
   make_local_response(m, static_cast<uint8_t>(CompletionCode::kUnspecified));
@@ -48,6 +43,11 @@ bool retryable(uint8_t cc) {
 bool power_of_two(uint64_t n) { return n && !(n & (n - 1)); }
 
 }  // namespace
+
+OutMessage* ours(SmiMessage& m) {
+  if (!m.user_data || m.user_data == &kAutoReplyTag || m.user_data == &kPanicTag) return nullptr;
+  return static_cast<OutMessage*>(m.user_data);
+}
 
 OutMessage::OutMessage() {
   user_data = this;
