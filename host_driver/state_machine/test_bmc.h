@@ -189,6 +189,7 @@ class TestBmc final : public registers::RegisterPort {
    public:
     explicit Level(TestBmc& bmc) : bmc_(bmc), lock_(bmc.m_) {}
     ~Level() {
+      if (bmc_.kind_ == registers::InterfaceKind::kBt && bmc_.link_.up) bmc_.bt_attention();
       const bool level = bmc_.line();
       const bool changed = level != bmc_.last_level_;
       bmc_.last_level_ = level;
@@ -367,7 +368,7 @@ class TestBmc final : public registers::RegisterPort {
     if (value & reg::kHBusy) control_ ^= reg::kHBusy;
     control_ |= value & reg::kH2bAtn;
     control_ = static_cast<uint8_t>(control_ & ~(value & (reg::kB2hAtn | reg::kSmsAtn)));
-    if (value & reg::kSmsAtn) attention_seen_ = attention();
+    if (value & reg::kSmsAtn) attention_seen_ = attention() && !faults_.attention_stuck;
   }
   void bt_step() {
     namespace reg = registers::bt;

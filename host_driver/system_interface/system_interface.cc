@@ -309,6 +309,7 @@ bool SystemInterface::idle_and_normal() const {
 
 std::optional<Verdict> SystemInterface::event_loop(Source source, Duration credit) {
   unsigned steps = 0;
+  bool progress = false;
   const unsigned steps_max = profile_.si_bounded_event_steps ? kStepsPerPassMax : kLockupSteps;
 
   // The kick of sender(): D.3. Old kernels asked only their own books, hardened asks the machine too (D.11 W1-W3).
@@ -321,6 +322,7 @@ std::optional<Verdict> SystemInterface::event_loop(Source source, Duration credi
       if (source != Source::kPanic && run_to_completion_.load(std::memory_order_acquire)) return Verdict::kHosed;
       verdict = machine_->event(credit);
       credit = Duration::zero();
+      progress |= verdict == Verdict::kCallWithoutDelay;
       // What was read from a bus that is not there means nothing.
       if (!link_present()) {
         link_lost();
@@ -399,6 +401,7 @@ std::optional<Verdict> SystemInterface::event_loop(Source source, Duration credi
       }
       if (state_ != SiState::kNormal) continue;
     }
+    if (progress) busy_since_ = rt::now();
     return verdict;
   }
 }
@@ -994,6 +997,7 @@ void SystemInterface::arm(Instant deadline) {
 }
 
 void SystemInterface::arm_after(Verdict verdict) {
+  if (state_ == SiState::kStopped) return;
   const Instant now = rt::now();
   if (state_ == SiState::kHosed) {
     // G-64: nothing shortens the back-off.
@@ -1027,7 +1031,7 @@ void SystemInterface::arm_after(Verdict verdict) {
     }
     return;
   }
-  // Something runs. The longer it has been running, the rarer it is looked at: an answer is noticed within an eighth of the
+  // Something runs. The longer nothing has moved, the rarer it is looked at: what comes is noticed within an eighth of the
   // time it took. BT tells of its answers by interrupt; KCS and SMIC are not obliged to for each byte.
   const Duration age = now - busy_since_;
   Duration wait = std::clamp(age / 8, kPollFirst, kPollMax);

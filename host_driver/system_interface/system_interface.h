@@ -257,7 +257,7 @@ class SystemInterface final : public SmiHandlers {
   uint8_t probed_enables_ = 0;
   Instant probe_deadline_{};
   Instant last_credit_{};
-  Instant busy_since_{};
+  Instant busy_since_{};  // when the machine last moved
   bool timer_running_ = false;
   Instant timer_deadline_{};
   std::array<uint8_t, ipmi::kMessageBytesMax> rsp_{};
