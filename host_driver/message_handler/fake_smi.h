@@ -151,6 +151,10 @@ class FakeSmi : public SmiHandlers {
     }
     if (m) give(m, after_cmd);
   }
+  SmiMessage* held() {
+    rt::LockGuard lock(m_);
+    return waiting_;
+  }
   void let_answer(Reply r) {
     rt::LockGuard lock(m_);
     reply = std::move(r);
