@@ -172,7 +172,12 @@ class Ctl {
         app_.exit(e, out_, err_);  // --help
         return kBmcctlOk;
       }
-      err_ << "bmcctl: " << e.what() << "; see bmcctl --help\n";
+      std::string what = e.what();
+      // CLI11 misses the command before it minds the word that is there in its place.
+      if (dynamic_cast<const CLI::RequiredError*>(&e) && !app_.remaining().empty())
+        what = "there is no command '" + app_.remaining().front() + "'";
+      std::replace(what.begin(), what.end(), '\n', ' ');
+      err_ << "bmcctl: " << clean(what) << "; see bmcctl --help\n";
       return kBmcctlUsage;
     }
     colour_ = terminal_ && !json_ && !std::getenv("NO_COLOR");

@@ -192,6 +192,7 @@ TEST_F(Bmcctl, ReadsPinsAndReleasesSensors) {
   EXPECT_EQ(cpu["value"], 40.0);
   EXPECT_EQ(ok({"sensor", "set", "one", "CPU", "95"})["value"], 95.0);
   EXPECT_EQ(ok({"sensor", "get", "1"})["value"], 95.0);
+  EXPECT_EQ(run({"sensor", "set", "CPU", "-5"}).err.find("see bmcctl --help"), std::string::npos);
   EXPECT_EQ(ok({"sensor", "release", "CPU"})["value"], 40.0);
   EXPECT_EQ(ok({"sensor", "set", "PSU", "0x3", "--states"})["states"], 3);
   EXPECT_NE(run({"sensor", "list"}).out.find("40 degrees C"), std::string::npos);
@@ -266,7 +267,7 @@ TEST_F(Bmcctl, ResetsTheBmc) {
 TEST_F(Bmcctl, NobodyThereAndWrongWordsHaveTheirOwnExitCodes) {
   fails({"list"}, kBmcctlUnreachable, "start bmc_emu");
   fails({"dance"}, kBmcctlUsage, "dance");
-  fails({}, kBmcctlUsage, "subcommand");
+  fails({}, kBmcctlUsage, "subcommand is required");
   fails({"power"}, kBmcctlUsage, "see bmcctl --help");
   fails({"list", "--tls-ca", "/nowhere"}, kBmcctlUsage, "/nowhere");
   fails({"list", "--timeout", "-1"}, kBmcctlUsage, "--timeout");
