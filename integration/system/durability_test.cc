@@ -5,6 +5,7 @@
 #include <set>
 
 #include "integration/system/process.h"
+#include "proto/base/hex.h"
 
 namespace bmcpair::integration {
 
@@ -32,15 +33,12 @@ TEST(Durability, KillingTheDaemonInALoopLosesNoAcknowledgedSelEntry) {
     auto list = daemon.ctl({"--json", "sel", "list", "one"});
     ASSERT_EQ(list.status, 0) << list.err;
     std::set<std::string> kept;
-    json parsed = json::parse(list.out);
-    for (const json& entry : parsed.is_array() ? parsed : parsed.at("entries")) {
+    const json parsed = json::parse(list.out);
+    for (const json& entry : parsed.at("records")) {
       // Bytes 13..15 of a record: the round and a little-endian number.
-      std::string text = entry.contains("record") ? entry.at("record").get<std::string>() : entry.at("bytes").get<std::string>();
-      std::vector<unsigned> bytes;
-      std::istringstream hex(text);
-      for (unsigned b; hex >> std::hex >> b;) bytes.push_back(b);
-      ASSERT_EQ(bytes.size(), 16u) << text;
-      kept.insert(std::to_string(bytes[13]) + " " + std::to_string(bytes[14] | bytes[15] << 8));
+      auto record = from_hex(entry.at("record").get<std::string>());
+      ASSERT_TRUE(record && record->size() == 16) << entry;
+      kept.insert(std::to_string((*record)[13]) + " " + std::to_string((*record)[14] | (*record)[15] << 8));
     }
     for (const std::string& entry : acknowledged) EXPECT_TRUE(kept.count(entry)) << "lost: " << entry << " in round " << round;
   }

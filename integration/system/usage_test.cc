@@ -59,7 +59,7 @@ TEST(Usage, EveryProgramHasHelp) {
   for (std::string name : {"bmc_emu", "bmcctl", "host_driver", "vfio_bridge"}) {
     auto help = run({program(name), "--help"});
     EXPECT_EQ(help.status, 0) << name << help.err;
-    EXPECT_NE(help.out.find("xit status"), std::string::npos) << name << " documents its exit statuses:\n" << help.out;
+    EXPECT_NE(help.out.find("Exit "), std::string::npos) << name << " documents its exit statuses:\n" << help.out;
   }
 }
 
