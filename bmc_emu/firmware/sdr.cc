@@ -409,7 +409,7 @@ ipmi::Response partial_add_sdr(Call& call) {  // §33.14
   auto& partial = sdr.partial();
   if (id == 0) {
     if (offset != 0) return firmware::fail(CompletionCode::kParameterOutOfRange);
-    partial.emplace();
+    partial = SdrPart::Partial{};
     partial->id = sdr.free_id();
   } else if (!partial || partial->id != id) {
     return firmware::fail(CompletionCode::kNotPresent);

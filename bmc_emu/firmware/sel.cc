@@ -369,7 +369,7 @@ ipmi::Response partial_add_entry(Call& call) {  // §31.7
   auto& partial = sel.partial();
   if (id == 0) {
     if (offset != 0) return firmware::fail(CompletionCode::kParameterOutOfRange);
-    partial.emplace();
+    partial = SelPart::Partial{};
     partial->id = sel.free_id();
   } else if (!partial || partial->id != id) {
     return firmware::fail(CompletionCode::kNotPresent);
