@@ -392,7 +392,9 @@ class Port : public registers::RegisterPort {
         one(*slot_, slot_->at(now));
         slot_->note_line();
       }
-      if (slot_->hardware->take_hardware_reset_request()) slot_->wants_hardware_reset = true;
+      if (slot_->hardware->take_hardware_reset_request() && slot_->config.hardware_reset) {
+        slot_->wants_hardware_reset = true;
+      }
       if (slot_->publish(now)) waker.ask();
     }
     waker.run();

@@ -470,8 +470,17 @@ TEST(Reset, FromOutsideTheRegistersGoAwayAtOnceOnEveryInterface) {
   EXPECT_EQ(bt_port->read(bt::kCtrl) & bt::kBBusy, 0);
 }
 
-TEST(Reset, BtsHardwareResetBitIsAWarmReset) {
+TEST(Reset, BtsHardwareResetBitIsIgnoredUnlessWired) {
   Bench bench;
+  auto port = bench.attach("bt");
+  port->write(bt::kIntMask, bt::kBmcHwRst);
+  EXPECT_EQ(bench.bt(*port, kGetDeviceId)[2], 0) << "the request right behind it is answered, not lost";
+}
+
+TEST(Reset, BtsHardwareResetBitIsAWarmResetWhereItIsWired) {
+  BoardConfig config = board_config();
+  for (InterfaceConfig& interface : config.interfaces) interface.hardware_reset = interface.kind == registers::InterfaceKind::kBt;
+  Bench bench(config);
   auto port = bench.attach("bt");
   port->write(bt::kIntMask, bt::kBmcHwRst);
   ASSERT_TRUE(bench.run_until([&] { return (port->read(bt::kCtrl) & bt::kBBusy) != 0; }, 100ms));

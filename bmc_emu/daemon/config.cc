@@ -412,6 +412,10 @@ class Loader {
         in.mistake("name", "there is already an interface named '" + interface.name + "' in this BMC");
       }
       if (auto v = in.boolean("interrupt")) interface.interrupt = *v;
+      if (auto v = in.boolean("hardware_reset")) {
+        interface.hardware_reset = *v;
+        if (*v && interface.kind != registers::InterfaceKind::kBt) in.mistake("hardware_reset", "only a BT interface has BMC_HWRST");
+      }
       if (auto v = in.integer("seed")) interface.seed = static_cast<uint64_t>(*v);
       if (auto node = in.object("latency")) build_latencies(node, in.path_of("latency"), interface.latency);
       if (auto node = in.object("vfio_user")) {

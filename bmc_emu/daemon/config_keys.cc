@@ -177,6 +177,8 @@ const KeyObject& interface_keys() {
       {required(choice("kind", kInterfaceKinds, "Which registers: kcs (ch. 9), smic (ch. 10) or bt (ch. 11).")),
        name_key("name", 32, "Its name on a bus spec, '#bmc/NAME'. Default: its kind."),
        boolean("interrupt", "Whether the interrupt line is wired; without, the host must poll. Default true."),
+       boolean("hardware_reset",
+               "BT: whether INTMASK's BMC_HWRST resets the BMC (warm). Linux writes it at every start. Default false."),
        integer("seed", 0, 4294967295.0, "For latencies that are drawn. Default 1."),
        object("latency", latencies_keys(), "How long the BMC takes."),
        object("vfio_user", vfio_user_keys(), "Serve this interface to QEMU as a PCI device.")}};
