@@ -27,6 +27,12 @@ class Gate {
     std::unique_lock lock(mutex_);
     return changed_.wait_for(lock, std::chrono::seconds(10), until);
   }
+  // A copy of what another thread may change meanwhile.
+  template <class T>
+  T copy(const T& of) {
+    std::lock_guard lock(mutex_);
+    return of;
+  }
 
  private:
   std::mutex mutex_;
@@ -168,17 +174,17 @@ TEST_F(VfioUserBusTest, TheInterruptRisesFallsWithAnAccessAndRisesAgainWhileTheL
   port->set_interrupt_handler([&](bool level) { gate.change([&] { levels.push_back(level); }); });
   registers().set_line(true);
   ASSERT_TRUE(gate.wait([&] { return levels.size() == 1; }));
-  EXPECT_TRUE(levels[0]);
+  EXPECT_TRUE(gate.copy(levels)[0]);
   port->read(1);  // the line is still high
   ASSERT_TRUE(gate.wait([&] { return levels.size() == 3; }));
-  EXPECT_EQ(levels, (std::vector<bool>{true, false, true}));
+  EXPECT_EQ(gate.copy(levels), (std::vector<bool>{true, false, true}));
   registers().set_line(false);
   port->write(1, 0);
   ASSERT_TRUE(gate.wait([&] { return levels.size() == 4; }));
-  EXPECT_FALSE(levels[3]);
+  EXPECT_FALSE(gate.copy(levels)[3]);
   registers().set_line(true);
   ASSERT_TRUE(gate.wait([&] { return levels.size() == 5; }));
-  EXPECT_TRUE(levels[4]);
+  EXPECT_TRUE(gate.copy(levels)[4]);
   port->set_interrupt_handler({});
 }
 
@@ -208,8 +214,8 @@ TEST_F(VfioUserBusTest, ALostServerIsSeenAtOnceAndComesBackByItself) {
 
   server_->stop();
   ASSERT_TRUE(gate.wait([&] { return states.size() == 1; }));
-  EXPECT_FALSE(states[0].up);
-  EXPECT_NE(states[0].reason.find(options_.socket_path), std::string::npos);
+  EXPECT_FALSE(gate.copy(states)[0].up);
+  EXPECT_NE(gate.copy(states)[0].reason.find(options_.socket_path), std::string::npos);
   EXPECT_EQ(port->read(0), 0xff);
   Bytes burst(5, 0);
   port->read_burst(1, burst);
@@ -218,8 +224,8 @@ TEST_F(VfioUserBusTest, ALostServerIsSeenAtOnceAndComesBackByItself) {
 
   start(InterfaceKind::kBt);
   ASSERT_TRUE(gate.wait([&] { return states.size() == 2; }));
-  EXPECT_TRUE(states[1].up);
-  EXPECT_EQ(states[1].generation, 2u);
+  EXPECT_TRUE(gate.copy(states)[1].up);
+  EXPECT_EQ(gate.copy(states)[1].generation, 2u);
   registers().set(0, 0x33);
   EXPECT_EQ(port->read(0), 0x33);
   Gate interrupts;
