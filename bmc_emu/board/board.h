@@ -26,10 +26,10 @@ struct InterfaceConfig {
   registers::InterfaceKind kind = registers::InterfaceKind::kKcs;
   hardware::LatencyPlan latency;
   bool interrupt = true;  // false: the host must poll
-  // BT: INTMASK's BMC_HWRST resets the BMC, warm. It is optional (§11.6.3), and Linux's driver writes it at every start and
-  // recovery, right before its first request: a BMC that obeys loses that request.
-  bool hardware_reset = false;
   uint64_t seed = 1;
+  // BT: INTMASK's BMC_HWRST resets the BMC, warm. It is optional (§11.6.3), and Linux's driver writes it at every start
+  // and recovery, right before its first request: a BMC that obeys loses that request.
+  bool hardware_reset = false;
 };
 
 struct BoardConfig {
