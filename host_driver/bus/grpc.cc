@@ -132,14 +132,14 @@ class Stream : public std::enable_shared_from_this<Stream> {
     out_.Swap(&message);
     writing_ = true;
     ++pending_;
-    rpc_->Write(out_, &write_tag_);
+    rpc_->Write(out_, write_tag_.tag());
   }
   // No more requests; the server detaches and then ends the stream.
   void half_close() {
     if (done_writing_ || finishing_) return;
     done_writing_ = true;
     ++pending_;
-    rpc_->WritesDone(&done_tag_);
+    rpc_->WritesDone(done_tag_.tag());
   }
   void cancel() { context_.TryCancel(); }
 
@@ -161,7 +161,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
   void on_start(bool ok);
   void on_read(bool ok);
   void on_write(bool ok);
-  void on_done(bool) { given_back(); }
+  void on_done(bool ok);
   void on_finish(bool ok);
   void given_back();
 
@@ -549,7 +549,7 @@ void Stream::begin(const v1::AttachRequest& hello) {
   out_ = hello;
   rpc_ = stub_.PrepareAsyncAttach(&context_, Pump::instance().queue());
   ++pending_;
-  rpc_->StartCall(&start_tag_);
+  rpc_->StartCall(start_tag_.tag());
 }
 
 void Stream::on_start(bool ok) {
@@ -557,13 +557,13 @@ void Stream::on_start(bool ok) {
   if (ok) {
     writing_ = true;
     ++pending_;
-    rpc_->Write(out_, &write_tag_);
+    rpc_->Write(out_, write_tag_.tag());
     ++pending_;
-    rpc_->Read(&in_, &read_tag_);
+    rpc_->Read(&in_, read_tag_.tag());
   } else {
     finishing_ = true;
     ++pending_;
-    rpc_->Finish(&status_, &finish_tag_);
+    rpc_->Finish(&status_, finish_tag_.tag());
   }
   given_back();
 }
@@ -573,7 +573,7 @@ void Stream::on_read(bool ok) {
   if (!ok) {
     finishing_ = true;
     ++pending_;
-    rpc_->Finish(&status_, &finish_tag_);
+    rpc_->Finish(&status_, finish_tag_.tag());
     return given_back();
   }
   if (core_->stream_.get() == this && !failed_) {
@@ -594,7 +594,7 @@ void Stream::on_read(bool ok) {
     }
   }
   ++pending_;
-  rpc_->Read(&in_, &read_tag_);
+  rpc_->Read(&in_, read_tag_.tag());
   given_back();
 }
 
@@ -602,6 +602,11 @@ void Stream::on_write(bool) {
   std::lock_guard lock(core_->mutex_);
   writing_ = false;
   if (core_->stream_.get() == this) core_->on_written();
+  given_back();
+}
+
+void Stream::on_done(bool) {
+  std::lock_guard lock(core_->mutex_);
   given_back();
 }
 

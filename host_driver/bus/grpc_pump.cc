@@ -76,7 +76,7 @@ void Pump::lead(std::unique_lock<std::mutex>& lock, const Waiter* waiter, Instan
     bool ok = false;
     auto status = queue_.AsyncNext(&tag, &ok, deadline(until));
     if (status != grpc::CompletionQueue::GOT_EVENT) break;
-    static_cast<Event*>(tag)->complete(ok);
+    Event::dispatch(tag, ok);
   }
   lock.lock();
   led_ = false;
@@ -107,7 +107,7 @@ void Pump::kick() {
     // It is blocked in the queue; an alarm is the queue's own way to wake it.
     class Wake : public Event {
      public:
-      explicit Wake(grpc::CompletionQueue* queue) { alarm_.Set(queue, gpr_now(GPR_CLOCK_MONOTONIC), this); }
+      explicit Wake(grpc::CompletionQueue* queue) { alarm_.Set(queue, gpr_now(GPR_CLOCK_MONOTONIC), tag()); }
       void complete(bool) override { delete this; }
 
      private:
@@ -191,7 +191,7 @@ void Pump::background() {
     void* tag = nullptr;
     bool ok = false;
     auto status = queue_.AsyncNext(&tag, &ok, deadline(until));
-    if (status == grpc::CompletionQueue::GOT_EVENT) static_cast<Event*>(tag)->complete(ok);
+    if (status == grpc::CompletionQueue::GOT_EVENT) Event::dispatch(tag, ok);
     lock.lock();
     led_ = background_leads_ = false;
     hand_over();

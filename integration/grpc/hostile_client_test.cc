@@ -262,7 +262,7 @@ TEST_F(HostileClient, AWriteWithAnIdIsAcknowledged) {
   v1::Result result = one(op);
   EXPECT_EQ(result.id(), 1u);
   EXPECT_FALSE(result.has_error());
-  EXPECT_EQ(bt_->value[0], 3);
+  EXPECT_EQ(bt_->condition.with([&] { return bt_->value[0]; }), 3);
 }
 TEST_F(HostileClient, AClientThatNeverReadsItsAnswersIsNotServedWithoutBoundAndDoesNotHoldUpAStop) {
   attach();
