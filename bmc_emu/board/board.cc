@@ -199,7 +199,8 @@ struct Slot {
   bool publish(Instant now) {
     Instant next = deliver ? now : hardware->next_due();
     bool has_work = !pending.empty() || wants_hardware_reset;
-    bool earlier = rep(next) < due.load(std::memory_order_relaxed) || (has_work && !work.load(std::memory_order_relaxed));
+    bool earlier =
+        rep(next) < due.load(std::memory_order_relaxed) || (has_work && !work.load(std::memory_order_relaxed));
     due.store(rep(next));
     work.store(has_work);
     return earlier;
@@ -665,7 +666,8 @@ class BoardImpl final : public Board, private firmware::Observer {
     std::string names;
     for (const auto& slot : slots_) names += (names.empty() ? "" : ", ") + slot->config.name;
     if (slots_.empty()) return Error{ErrorCode::kNotFound, "BMC " + name() + " has no interface"};
-    if (interface.empty()) return Error{ErrorCode::kNotFound, "BMC " + name() + " has several interfaces, name one: " + names};
+    if (interface.empty())
+      return Error{ErrorCode::kNotFound, "BMC " + name() + " has several interfaces, name one: " + names};
     return Error{ErrorCode::kNotFound,
                  "BMC " + name() + " has no interface '" + std::string(interface) + "'; it has: " + names};
   }

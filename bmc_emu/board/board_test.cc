@@ -89,7 +89,8 @@ TEST(Board, AHostThatComesLateFindsTheRegistersAsTheyAreByThen) {
   auto port = bench.attach("bt");
   bt_send(*port, kGetDeviceId);
   bench.now_ns += 500'000;
-  EXPECT_EQ(port->read(bt::kCtrl) & (bt::kH2bAtn | bt::kB2hAtn), 0) << "taken, but not answered: that is the firmware's work";
+  EXPECT_EQ(port->read(bt::kCtrl) & (bt::kH2bAtn | bt::kB2hAtn), 0)
+      << "taken, but not answered: that is the firmware's work";
   EXPECT_LE(bench.board->next_due(), bench.now());
 }
 
@@ -479,7 +480,8 @@ TEST(Reset, BtsHardwareResetBitIsIgnoredUnlessWired) {
 
 TEST(Reset, BtsHardwareResetBitIsAWarmResetWhereItIsWired) {
   BoardConfig config = board_config();
-  for (InterfaceConfig& interface : config.interfaces) interface.hardware_reset = interface.kind == registers::InterfaceKind::kBt;
+  for (InterfaceConfig& interface : config.interfaces)
+    interface.hardware_reset = interface.kind == registers::InterfaceKind::kBt;
   Bench bench(config);
   auto port = bench.attach("bt");
   port->write(bt::kIntMask, bt::kBmcHwRst);

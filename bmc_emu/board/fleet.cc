@@ -134,7 +134,8 @@ class FleetImpl final : public Fleet {
     for (size_t i = 0; i < boards_.size() && i < kNamesInErrors; ++i) there += (i ? ", " : "") + boards_[i]->name();
     if (boards_.size() > kNamesInErrors) there += "... (" + std::to_string(boards_.size()) + " in all)";
     if (name.empty()) return Error{ErrorCode::kNotFound, "there are several BMCs, name one: " + there};
-    return Error{ErrorCode::kNotFound, "there is no BMC '" + std::string(name.substr(0, 80)) + "'; there are: " + there};
+    return Error{ErrorCode::kNotFound,
+                 "there is no BMC '" + std::string(name.substr(0, 80)) + "'; there are: " + there};
   }
 
   Result<std::unique_ptr<registers::RegisterPort>> attach(std::string_view path, std::string_view who) override {

@@ -244,8 +244,10 @@ TEST(Fleet, TheClockOfItsBmcsIsTheSystems) {
   ASSERT_TRUE(port);
   Bytes answer = transact(**port, Bytes{0x28, 0x48});  // Get SEL Time
   ASSERT_EQ(answer.size(), 7u);
-  uint32_t seconds = static_cast<uint32_t>(answer[3] | answer[4] << 8 | answer[5] << 16) | static_cast<uint32_t>(answer[6]) << 24;
-  auto now = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  uint32_t seconds =
+      static_cast<uint32_t>(answer[3] | answer[4] << 8 | answer[5] << 16) | static_cast<uint32_t>(answer[6]) << 24;
+  auto now =
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
   EXPECT_NEAR(static_cast<double>(seconds), static_cast<double>(now), 60.0);
 }
 

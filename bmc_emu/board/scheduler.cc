@@ -156,7 +156,9 @@ void Scheduler::run_top(std::unique_lock<std::mutex>& lock, Instant at) {
   queue(i, tasks_[i]->next_due());
 }
 
-Instant Scheduler::top_due() const { return Instant(Duration(entries_[heap_.front()].scheduled.load(std::memory_order_relaxed))); }
+Instant Scheduler::top_due() const {
+  return Instant(Duration(entries_[heap_.front()].scheduled.load(std::memory_order_relaxed)));
+}
 
 void Scheduler::place(size_t position, uint32_t i) {
   heap_[position] = i;

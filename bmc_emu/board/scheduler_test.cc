@@ -57,7 +57,9 @@ class Probe : public Scheduler::Task {
 };
 
 struct Rig {
-  explicit Rig(std::vector<std::unique_ptr<Scheduler::Task>> tasks, unsigned threads = 2) { scheduler.start(std::move(tasks), threads); }
+  explicit Rig(std::vector<std::unique_ptr<Scheduler::Task>> tasks, unsigned threads = 2) {
+    scheduler.start(std::move(tasks), threads);
+  }
   ~Rig() { scheduler.stop(); }
   Scheduler scheduler;
 };

@@ -57,8 +57,8 @@ bool counts(std::string_view text) {
          text.find("{name}") != std::string_view::npos;
 }
 
-// Made from a name: the same name is the same machine on every start. 64-bit FNV-1a, then mixed twice (SplitMix64), with
-// version and variant bits as RFC 4122 wants of name-based ones, stored least significant byte first (§20.8).
+// Made from a name: the same name is the same machine on every start. 64-bit FNV-1a, then mixed twice (SplitMix64),
+// with version and variant bits as RFC 4122 wants of name-based ones, stored least significant byte first (§20.8).
 firmware::Guid guid_of(std::string_view kind, std::string_view name) {
   uint64_t hash = 0xcbf29ce484222325u;
   for (std::string_view part : {kind, std::string_view("/"), name}) {
@@ -248,7 +248,8 @@ class Loader {
     auto first = static_cast<uint64_t>(in.integer("first").value_or(0));
     bool counted = counts(name);
     if (count > 1 && !name.empty() && !counted) {
-      in.mistake("name", "with a count the name must hold {n} or {n:02}: all " + std::to_string(count) + " would be '" + name + "'");
+      in.mistake("name", "with a count the name must hold {n} or {n:02}: all " + std::to_string(count) + " would be '" +
+                             name + "'");
       return;
     }
     if (out.boards.size() + count > context_.limits.boards_max) {
@@ -293,8 +294,9 @@ class Loader {
     if (auto identity = in.object("identity")) {
       for (const char* key : {"device_guid", "system_guid"}) {
         if (const auto* member = identity->find(key)) {
-          context_.mistake(member->place, in.path_of("identity") + "." + key,
-                           "all " + std::to_string(count) + " would have this GUID; leave it out, it is made from the name");
+          context_.mistake(
+              member->place, in.path_of("identity") + "." + key,
+              "all " + std::to_string(count) + " would have this GUID; leave it out, it is made from the name");
         }
       }
     }
@@ -367,7 +369,8 @@ class Loader {
       if (major > 127) in.mistake("firmware", "the major revision has 7 bits: at most 127");
       if (v->size() - dot - 1 != 2) in.mistake("firmware", "the minor revision has two digits, as in \"1.02\"");
       out.firmware_major = static_cast<uint8_t>(major & 0x7f);
-      if (v->size() - dot - 1 == 2) out.firmware_minor_bcd = static_cast<uint8_t>(((*v)[dot + 1] - '0') << 4 | ((*v)[dot + 2] - '0'));
+      if (v->size() - dot - 1 == 2)
+        out.firmware_minor_bcd = static_cast<uint8_t>(((*v)[dot + 1] - '0') << 4 | ((*v)[dot + 2] - '0'));
     }
     if (auto v = in.text("ipmi_version")) {
       if (v->size() != 3 || (*v)[1] != '.') {
@@ -414,7 +417,8 @@ class Loader {
       if (auto v = in.boolean("interrupt")) interface.interrupt = *v;
       if (auto v = in.boolean("hardware_reset")) {
         interface.hardware_reset = *v;
-        if (*v && interface.kind != registers::InterfaceKind::kBt) in.mistake("hardware_reset", "only a BT interface has BMC_HWRST");
+        if (*v && interface.kind != registers::InterfaceKind::kBt)
+          in.mistake("hardware_reset", "only a BT interface has BMC_HWRST");
       }
       if (auto v = in.integer("seed")) interface.seed = static_cast<uint64_t>(*v);
       if (auto node = in.object("latency")) build_latencies(node, in.path_of("latency"), interface.latency);
@@ -452,7 +456,8 @@ class Loader {
         command.mistake("netfn", "requests have even NetFns");
         continue;
       }
-      if (!plan.by_command.emplace(std::pair(static_cast<uint8_t>(*netfn), static_cast<uint8_t>(*cmd)), *latency).second) {
+      if (!plan.by_command.emplace(std::pair(static_cast<uint8_t>(*netfn), static_cast<uint8_t>(*cmd)), *latency)
+               .second) {
         command.mistake("cmd", "this NetFn and command is here a second time");
       }
     }
@@ -674,7 +679,8 @@ class Loader {
           static const int64_t kFirst = days_of(1996, 1, 1) * 86400;
           auto seconds = parse_time(*when);
           if (!seconds || *seconds < kFirst || (*seconds - kFirst) / 60 > 0xffffff) {
-            from.mistake("manufactured", "expected a date and time from 1996 to 2027, as \"2024-05-01 12:00\", found '" + *when + "'");
+            from.mistake("manufactured",
+                         "expected a date and time from 1996 to 2027, as \"2024-05-01 12:00\", found '" + *when + "'");
           } else {
             inventory.board->manufactured = static_cast<uint32_t>((*seconds - kFirst) / 60);
           }
@@ -704,7 +710,8 @@ class Loader {
         if (content->size() > 65535) in.mistake("file", "a FRU inventory has at most 65535 bytes, the file has more");
         else if (!size) fru.size = static_cast<uint16_t>(std::max<size_t>(content->size(), 8));
         if (content->size() > fru.size) {
-          in.mistake("size", "the file has " + std::to_string(content->size()) + " bytes, more than " + std::to_string(fru.size));
+          in.mistake("size", "the file has " + std::to_string(content->size()) + " bytes, more than " +
+                                 std::to_string(fru.size));
         }
         fru.content = std::move(*content);
       } else if (areas && !context_.failed()) {
@@ -723,7 +730,8 @@ class Loader {
       auto records = ipmi::parse_sdr_dump(*dump);
       if (!records) in.mistake("file", "not a dump of SDRs: " + records.error().message);
       if (dump->size() > out.sdr_bytes_max) {
-        in.mistake("file", "has " + std::to_string(dump->size()) + " bytes, more than size_max, " + std::to_string(out.sdr_bytes_max));
+        in.mistake("file", "has " + std::to_string(dump->size()) + " bytes, more than size_max, " +
+                               std::to_string(out.sdr_bytes_max));
       }
       out.sdr_dump = std::move(*dump);
     }
@@ -734,7 +742,8 @@ class Loader {
     if (auto v = in.integer("entries_max")) out.sel_entries_max = static_cast<uint16_t>(*v);
     std::vector<ListItem> items = in.list("preload");
     if (items.size() > out.sel_entries_max) {
-      in.mistake("preload", std::to_string(items.size()) + " records, more than entries_max, " + std::to_string(out.sel_entries_max));
+      in.mistake("preload", std::to_string(items.size()) + " records, more than entries_max, " +
+                                std::to_string(out.sel_entries_max));
     }
     for (const ListItem& item : items) {
       if (item.node->kind != YamlNode::Kind::kScalar) {
@@ -760,7 +769,8 @@ class Loader {
       if (!seconds) {
         if (auto number = parse_number(*time, UINT32_MAX)) seconds = static_cast<int64_t>(*number);
       }
-      if (!seconds || *seconds > UINT32_MAX) in.mistake("time", "expected a time as \"2024-05-01 12:00:00\", found '" + *time + "'");
+      if (!seconds || *seconds > UINT32_MAX)
+        in.mistake("time", "expected a time as \"2024-05-01 12:00:00\", found '" + *time + "'");
       else record.timestamp = static_cast<uint32_t>(*seconds);
     }
     int64_t generator = in.integer("generator").value_or(0x20);
@@ -779,12 +789,14 @@ class Loader {
         std::vector<std::string_view> names;
         for (const auto& sensor : bmc.sensors) names.push_back(sensor.name);
         std::string near(nearest(*name, names));
-        in.mistake("sensor", "there is no sensor '" + *name + "' in this BMC" + (near.empty() ? "" : "; did you mean '" + near + "'?"));
+        in.mistake("sensor", "there is no sensor '" + *name + "' in this BMC" +
+                                 (near.empty() ? "" : "; did you mean '" + near + "'?"));
       }
     }
     if (auto v = in.named("sensor_type")) record.sensor_type = static_cast<uint8_t>(*v);
     if (auto v = in.named("event_type")) event_type = static_cast<uint8_t>(*v);
-    record.event_dir_type = static_cast<uint8_t>((in.boolean("deasserted").value_or(false) ? 0x80 : 0) | (event_type & 0x7f));
+    record.event_dir_type =
+        static_cast<uint8_t>((in.boolean("deasserted").value_or(false) ? 0x80 : 0) | (event_type & 0x7f));
     if (auto data = in.hex("data")) std::copy(data->begin(), data->end(), record.data.begin());
     return ipmi::encode(record);
   }
@@ -802,7 +814,8 @@ class Loader {
       if (auto node = in.object("identity")) {
         build_identity(node, in.path_of("identity"), satellite.identity);
         if (node->find("ipmb_address")) {
-          context_.mistake(node->find("ipmb_address")->place, in.path_of("identity"), "a satellite's address is its 'address'");
+          context_.mistake(node->find("ipmb_address")->place, in.path_of("identity"),
+                           "a satellite's address is its 'address'");
         }
       }
       if (auto v = in.boolean("answers")) satellite.answers = *v;
@@ -819,12 +832,14 @@ class Loader {
       device.bus = static_cast<uint8_t>(in.integer("bus").value_or(0));
       if (auto v = slave_address(in, "address")) {
         device.address = *v;
-        if (!addresses.emplace(device.bus, *v).second) in.mistake("address", "there is already a device at this address of this bus");
+        if (!addresses.emplace(device.bus, *v).second)
+          in.mistake("address", "there is already a device at this address of this bus");
       }
       if (auto v = in.hex("content")) device.content = std::move(*v);
       if (auto v = in.file("file")) {
         if (in.has("content")) in.mistake("file", "give either content or a file");
-        if (v->size() > 256) in.mistake("file", "has " + std::to_string(v->size()) + " bytes; a device here has at most 256");
+        if (v->size() > 256)
+          in.mistake("file", "has " + std::to_string(v->size()) + " bytes; a device here has at most 256");
         device.content = std::move(*v);
       }
       if (auto v = in.boolean("writable")) device.writable = *v;
@@ -839,9 +854,11 @@ class Loader {
       ObjectReader in(context_, item.node, user_keys(), item.path);
       firmware::UserConfig user;
       user.id = static_cast<uint8_t>(in.integer("id").value_or(2));
-      if (in.has("id") && !ids.insert(user.id).second) in.mistake("id", "there is already a user " + std::to_string(user.id));
+      if (in.has("id") && !ids.insert(user.id).second)
+        in.mistake("id", "there is already a user " + std::to_string(user.id));
       user.name = in.text("name").value_or("");
-      if (!user.name.empty() && !names.insert(user.name).second) in.mistake("name", "there is already a user of this name");
+      if (!user.name.empty() && !names.insert(user.name).second)
+        in.mistake("name", "there is already a user of this name");
       if (user.id == 1 && !user.name.empty()) in.mistake("name", "user 1 is the nameless user (§6.9)");
       user.password = in.text("password").value_or("");
       user.privilege = static_cast<uint8_t>(in.named("privilege").value_or(4));
@@ -874,8 +891,8 @@ class Loader {
 
 }  // namespace
 
-Result<DaemonConfig> parse_config_asking(std::string_view text, const std::string& file_name, const ConfigLimits& limits,
-                                         std::set<const Key*>* asked) {
+Result<DaemonConfig> parse_config_asking(std::string_view text, const std::string& file_name,
+                                         const ConfigLimits& limits, std::set<const Key*>* asked) {
   ReadContext context;
   context.limits = limits;
   context.file_name = file_name;
@@ -883,7 +900,8 @@ Result<DaemonConfig> parse_config_asking(std::string_view text, const std::strin
   YamlMistake mistake;
   YamlNode::Pointer root = parse_yaml(text, limits, &mistake);
   if (!root || root->kind == YamlNode::Kind::kNull) {
-    context.mistake(mistake.place, "", mistake.what.empty() ? "the file is empty; expected at least 'bmcs:'" : mistake.what);
+    context.mistake(mistake.place, "",
+                    mistake.what.empty() ? "the file is empty; expected at least 'bmcs:'" : mistake.what);
     return Error{ErrorCode::kInvalidArgument, context.report()};
   }
   DaemonConfig config = Loader(context).load(root);
@@ -907,7 +925,8 @@ Result<DaemonConfig> load_config(const std::string& path, const ConfigLimits& li
   text.resize(limits.text_bytes_max + 1);
   errno = 0;
   in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (in.bad() || (in.gcount() == 0 && errno != 0)) return Error{ErrorCode::kIo, path + ": cannot read it: " + std::strerror(errno)};
+  if (in.bad() || (in.gcount() == 0 && errno != 0))
+    return Error{ErrorCode::kIo, path + ": cannot read it: " + std::strerror(errno)};
   text.resize(static_cast<size_t>(in.gcount()));
   return parse_config(text, path, limits);
 }

@@ -10,7 +10,7 @@
 
 namespace bmcpair::daemon {
 
-Result<DaemonConfig> parse_config_asking(std::string_view text, const std::string& file_name, const ConfigLimits& limits,
-                                         std::set<const Key*>* asked);
+Result<DaemonConfig> parse_config_asking(std::string_view text, const std::string& file_name,
+                                         const ConfigLimits& limits, std::set<const Key*>* asked);
 
 }  // namespace bmcpair::daemon

@@ -231,13 +231,17 @@ const KeyObject& sensor_keys() {
        integer("number", 1, 254, "Default: the lowest that is free."),
        integer("lun", 0, 3, "Default 0."),
        required(named("type", kSensorTypes, 0, 255, "Sensor type (table 42-3).")),
-       choice("kind", kSensorKinds, "Default: threshold for a temperature, voltage, current or fan and where a threshold key is used, else discrete."),
+       choice("kind", kSensorKinds,
+              "Default: threshold for a temperature, voltage, current or fan and where a threshold key is used, else "
+              "discrete."),
        named("entity", kEntities, 0, 255, "What it measures (table 43-13). Default system board."),
        integer("entity_instance", 0, 127, "Default 1."),
        boolean("settable", "Whether Set Sensor Reading may change it. Default true."),
        named("unit", kUnits, 0, 255, "Of a threshold sensor (table 43-15). Default: what its type usually has."),
-       number("min", "Threshold: least reading; with max, M, B and exponents are chosen. Without any of these they are chosen from "
-                     "the values used."),
+       number("min",
+              "Threshold: least reading; with max, M, B and exponents are chosen. Without any of these they are chosen "
+              "from "
+              "the values used."),
        number("max", "Threshold: greatest reading."),
        integer("m", -512, 511, "Threshold: reading = (m x raw + b x 10^b_exponent) x 10^r_exponent. Default 1."),
        integer("b", -512, 511, "Default 0."),
@@ -247,8 +251,10 @@ const KeyObject& sensor_keys() {
        number("initial", "Threshold: the reading at start, in units."),
        number("nominal", "Threshold: what it should be, in units. Default: initial."),
        object("wave", wave_keys(), "Threshold: how the reading moves by itself."),
-       object("thresholds", thresholds_keys(), "Threshold: where events are raised; what is left out is not supported."),
-       named("reading_type", kReadingTypes, 2, 0x7f, "Discrete: event/reading type (table 42-1). Default sensor specific."),
+       object("thresholds", thresholds_keys(),
+              "Threshold: where events are raised; what is left out is not supported."),
+       named("reading_type", kReadingTypes, 2, 0x7f,
+             "Discrete: event/reading type (table 42-1). Default sensor specific."),
        list(integer("events", 0, 14, "Discrete: offsets that raise events. Default: all."), 15),
        list(integer("states", 0, 14, "Discrete: offsets asserted at start. Default: none."), 15)}};
   return keys;
@@ -417,9 +423,13 @@ const KeyObject& tls_keys() {
 const KeyObject& daemon_keys() {
   static const KeyObject keys = {
       "daemon",
-      {list(text("listen", 200, "gRPC addresses: unix:PATH (may hold ${RUN}) or HOST:PORT. Default: a unix socket.", 1), 16),
+      {list(text("listen", 200, "gRPC addresses: unix:PATH (may hold ${RUN}) or HOST:PORT. Default: a unix socket.", 1),
+            16),
        object("tls", tls_keys(), "For TCP addresses."),
-       text("state", 400, "Directory (absolute, or in ${RUN}) where SEL, FRU writes, settings and clocks survive. Default: they do not.", 1),
+       text("state", 400,
+            "Directory (absolute, or in ${RUN}) where SEL, FRU writes, settings and clocks survive. Default: they do "
+            "not.",
+            1),
        integer("threads", 1, 64, "Workers. Default: chosen from the machine."),
        choice("log_level", kLogLevels, "Default info.")}};
   return keys;

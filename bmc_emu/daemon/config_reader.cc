@@ -29,7 +29,8 @@ std::string quoted(std::string_view text) {
 // "a BMC", "an interface", "the file".
 std::string with_article(std::string_view name) {
   if (name == "file" || name == "daemon") return "the " + std::string(name);
-  bool vowel = std::string_view("aeiouFI").find(name.front()) != std::string_view::npos || name.substr(0, 3) == "SDR" || name.substr(0, 3) == "SEL";
+  bool vowel = std::string_view("aeiouFI").find(name.front()) != std::string_view::npos || name.substr(0, 3) == "SDR" ||
+               name.substr(0, 3) == "SEL";
   return (vowel ? "an " : "a ") + std::string(name);
 }
 
@@ -102,7 +103,8 @@ bool is_name(std::string_view text) {
       }
       return false;
     }
-    bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+    bool fine =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
     if (!fine) return false;
   }
   return !text.empty();
@@ -114,7 +116,8 @@ std::string suggestion(std::string_view word, const std::vector<std::string_view
 }
 
 // Scalars by themselves, for keys and for elements of lists.
-std::optional<int64_t> read_integer(ReadContext& context, const Key& key, const YamlNode& node, const std::string& path) {
+std::optional<int64_t> read_integer(ReadContext& context, const Key& key, const YamlNode& node,
+                                    const std::string& path) {
   IntegerFault fault;
   auto value = parse_integer(node, &fault);
   if (value && static_cast<double>(*value) >= key.min && static_cast<double>(*value) <= key.max) return value;
@@ -125,7 +128,8 @@ std::optional<int64_t> read_integer(ReadContext& context, const Key& key, const 
   return std::nullopt;
 }
 
-std::optional<std::string> read_text(ReadContext& context, const Key& key, const YamlNode& node, const std::string& path) {
+std::optional<std::string> read_text(ReadContext& context, const Key& key, const YamlNode& node,
+                                     const std::string& path) {
   if (node.kind != YamlNode::Kind::kScalar) {
     context.mistake(node.place, path, "expected text, found " + describe(node));
     return std::nullopt;
@@ -144,8 +148,9 @@ std::optional<std::string> read_text(ReadContext& context, const Key& key, const
   }
   if (key.type == KeyType::kVersion) {
     size_t dot = text.find('.');
-    bool fine = dot != std::string::npos && dot >= 1 && dot <= 3 && text.size() - dot - 1 >= 1 && text.size() - dot - 1 <= 2 &&
-                text.find_first_not_of("0123456789.") == std::string::npos && text.find('.', dot + 1) == std::string::npos;
+    bool fine = dot != std::string::npos && dot >= 1 && dot <= 3 && text.size() - dot - 1 >= 1 &&
+                text.size() - dot - 1 <= 2 && text.find_first_not_of("0123456789.") == std::string::npos &&
+                text.find('.', dot + 1) == std::string::npos;
     if (!fine) {
       context.mistake(node.place, path, "expected a version as \"MAJOR.MINOR\", found " + describe(node));
       return std::nullopt;
@@ -158,18 +163,22 @@ std::optional<std::string> read_text(ReadContext& context, const Key& key, const
     return std::nullopt;
   }
   if (key.type == KeyType::kName && !is_name(text)) {
-    context.mistake(node.place, path,
-                    "expected a name of letters, digits, '.', '_' and '-' ({n} or {n:02} for the number of a counted BMC), "
-                    "found " + describe(node));
+    context.mistake(
+        node.place, path,
+        "expected a name of letters, digits, '.', '_' and '-' ({n} or {n:02} for the number of a counted BMC), "
+        "found " +
+            describe(node));
     return std::nullopt;
   }
   return text;
 }
 
-std::optional<Duration> read_duration(ReadContext& context, const Key& key, const YamlNode& node, const std::string& path) {
+std::optional<Duration> read_duration(ReadContext& context, const Key& key, const YamlNode& node,
+                                      const std::string& path) {
   auto value = node.kind == YamlNode::Kind::kScalar ? parse_duration(node.scalar) : std::nullopt;
   if (!value) {
-    context.mistake(node.place, path, "expected a duration with its unit, as 50us, 1.5ms, 2s, 1min, found " + describe(node));
+    context.mistake(node.place, path,
+                    "expected a duration with its unit, as 50us, 1.5ms, 2s, 1min, found " + describe(node));
     return std::nullopt;
   }
   double seconds = std::chrono::duration<double>(*value).count();
@@ -184,7 +193,8 @@ std::optional<Duration> read_duration(ReadContext& context, const Key& key, cons
 
 std::optional<Duration> parse_duration(std::string_view text) {
   size_t digits = text.find_first_not_of("0123456789.");
-  if (digits == 0 || digits == std::string_view::npos || digits > 18 || text[0] == '.' || text[digits - 1] == '.') return std::nullopt;
+  if (digits == 0 || digits == std::string_view::npos || digits > 18 || text[0] == '.' || text[digits - 1] == '.')
+    return std::nullopt;
   double value = 0;
   auto [end, error] = std::from_chars(text.data(), text.data() + digits, value, std::chars_format::fixed);
   if (error != std::errc() || end != text.data() + digits) return std::nullopt;
@@ -255,7 +265,8 @@ std::optional<Bytes> ReadContext::read_file(const YamlNode& node, const std::str
     }
     content.resize(size);
     content.shrink_to_fit();
-    if (why.empty() && size > limits.file_bytes_max) why = "longer than " + std::to_string(limits.file_bytes_max) + " bytes";
+    if (why.empty() && size > limits.file_bytes_max)
+      why = "longer than " + std::to_string(limits.file_bytes_max) + " bytes";
   }
   ::close(fd);
   if (!why.empty()) return refuse(why);
@@ -265,7 +276,8 @@ std::optional<Bytes> ReadContext::read_file(const YamlNode& node, const std::str
 ObjectReader::ObjectReader(ReadContext& context, YamlNode::Pointer node, const KeyObject& keys, std::string path)
     : context_(context), node_(std::move(node)), keys_(keys), path_(std::move(path)) {
   if (node_->kind != YamlNode::Kind::kMap) {
-    context_.mistake(node_->place, path_, "expected a mapping (key: value) for " + with_article(keys_.name) + ", found " + describe(*node_));
+    context_.mistake(node_->place, path_,
+                     "expected a mapping (key: value) for " + with_article(keys_.name) + ", found " + describe(*node_));
     node_ = std::make_shared<YamlNode>();
     return;
   }
@@ -275,7 +287,9 @@ ObjectReader::ObjectReader(ReadContext& context, YamlNode::Pointer node, const K
   for (const YamlNode::Member& member : node_->members) {
     std::string at = path_of(std::string_view(member.key).substr(0, 60));
     if (!keys_.find(member.key)) {
-      context_.mistake(member.place, at, "unknown key " + quoted(member.key) + " in " + with_article(keys_.name) + suggestion(member.key, known));
+      context_.mistake(
+          member.place, at,
+          "unknown key " + quoted(member.key) + " in " + with_article(keys_.name) + suggestion(member.key, known));
     } else if (!seen.insert(member.key).second) {
       context_.mistake(member.place, at, "the key is here a second time");
     } else if (member.value->kind == YamlNode::Kind::kNull) {
@@ -284,7 +298,8 @@ ObjectReader::ObjectReader(ReadContext& context, YamlNode::Pointer node, const K
   }
   for (const Key& key : keys_.keys) {
     if (key.required && !seen.count(key.name)) {
-      context_.mistake(node_->place, path_, with_article(keys_.name) + " needs the key '" + std::string(key.name) + "'");
+      context_.mistake(node_->place, path_,
+                       with_article(keys_.name) + " needs the key '" + std::string(key.name) + "'");
     }
   }
 }
@@ -307,7 +322,9 @@ YamlPlace ObjectReader::place(std::string_view key) const {
   return member ? member->value->place : node_->place;
 }
 
-void ObjectReader::mistake(std::string_view key, const std::string& what) { context_.mistake(place(key), path_of(key), what); }
+void ObjectReader::mistake(std::string_view key, const std::string& what) {
+  context_.mistake(place(key), path_of(key), what);
+}
 
 std::optional<std::string> ObjectReader::text(std::string_view key) {
   const YamlNode* node = value(key);
@@ -329,9 +346,11 @@ std::optional<double> ObjectReader::number(std::string_view key) {
     std::string_view text = node->scalar;
     double v = 0;
     auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), v);
-    if (error == std::errc() && end == text.data() + text.size() && std::isfinite(v) && v >= k.min && v <= k.max) return v;
+    if (error == std::errc() && end == text.data() + text.size() && std::isfinite(v) && v >= k.min && v <= k.max)
+      return v;
   }
-  mistake(key, "expected a number, " + range_text(k) + ", found " + describe(*node) + (node->quoted ? " in quotes, which is text" : ""));
+  mistake(key, "expected a number, " + range_text(k) + ", found " + describe(*node) +
+                   (node->quoted ? " in quotes, which is text" : ""));
   return std::nullopt;
 }
 
@@ -479,7 +498,8 @@ std::vector<ListItem> ObjectReader::list(std::string_view key) {
     return {};
   }
   if (node->items.size() > k.items_max) {
-    mistake(key, "expected at most " + std::to_string(k.items_max) + " entries, found " + std::to_string(node->items.size()));
+    mistake(key, "expected at most " + std::to_string(k.items_max) + " entries, found " +
+                     std::to_string(node->items.size()));
     return {};
   }
   std::vector<ListItem> out;
@@ -498,7 +518,8 @@ std::vector<ListItem> ObjectReader::map(std::string_view key) {
     return {};
   }
   if (node->members.size() > k.items_max) {
-    mistake(key, "expected at most " + std::to_string(k.items_max) + " entries, found " + std::to_string(node->members.size()));
+    mistake(key, "expected at most " + std::to_string(k.items_max) + " entries, found " +
+                     std::to_string(node->members.size()));
     return {};
   }
   std::vector<ListItem> out;

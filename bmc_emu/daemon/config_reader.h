@@ -57,7 +57,9 @@ class ObjectReader {
   bool has(std::string_view key) const { return node_->find(key) != nullptr; }
   const YamlNode& node() const { return *node_; }
   const std::string& path() const { return path_; }
-  std::string path_of(std::string_view key) const { return path_.empty() ? std::string(key) : path_ + "." + std::string(key); }
+  std::string path_of(std::string_view key) const {
+    return path_.empty() ? std::string(key) : path_ + "." + std::string(key);
+  }
   YamlPlace place(std::string_view key) const;  // of its value; of the object when it is not there
   void mistake(std::string_view key, const std::string& what);  // of this key's value
 

@@ -96,7 +96,8 @@ class Writer {
       case KeyType::kFile:
         return {{"type", "string"}, {"minLength", 1}};
       case KeyType::kLatency:
-        return {{"anyOf", {Json{{"type", "string"}, {"pattern", std::string(kDurationPattern)}}, reference(latency_keys())}}};
+        return {{"anyOf",
+                 {Json{{"type", "string"}, {"pattern", std::string(kDurationPattern)}}, reference(latency_keys())}}};
       case KeyType::kObject:
         return reference(*key.object);
       case KeyType::kSelRecord:

@@ -131,7 +131,8 @@ TEST(Config, ARackCountsNamesSerialsAndGuids) {
 }
 
 TEST(Config, TheSameNameIsTheSameMachineOnEveryStart) {
-  EXPECT_EQ(good(bmc("")).boards[0].firmware.identity.device_guid, good(bmc("")).boards[0].firmware.identity.device_guid);
+  EXPECT_EQ(good(bmc("")).boards[0].firmware.identity.device_guid,
+            good(bmc("")).boards[0].firmware.identity.device_guid);
 }
 
 TEST(Config, AGuidIsStoredLeastSignificantByteFirst) {
@@ -149,7 +150,8 @@ TEST(Config, TenThousandBmcsAreAShortFile) {
 // ---- mistakes
 
 TEST(ConfigMistake, IsToldWithFileLineColumnKeyAndWhatWasExpected) {
-  std::string message = bad("bmcs:\n  - name: a\n    interfaces:\n      - kind: bt\n        interrupt: maybe\n", "dir/x.yaml");
+  std::string message =
+      bad("bmcs:\n  - name: a\n    interfaces:\n      - kind: bt\n        interrupt: maybe\n", "dir/x.yaml");
   EXPECT_EQ(message, "dir/x.yaml:5:20: bmcs[0].interfaces[0].interrupt: expected true or false, found 'maybe'");
 }
 
@@ -168,7 +170,8 @@ TEST(ConfigMistake, AllAreToldAtOnceInTheFilesOrder) {
       "      - {name: T, type: temprature}\n"
       "      - {name: T, type: fan, number: 0}\n"
       "  - name: a\n");
-  EXPECT_THAT(message, HasSubstr("t.yaml:3:27: bmcs[0].identity.device_id: expected an integer, 0 to 255, found '300'"));
+  EXPECT_THAT(message,
+              HasSubstr("t.yaml:3:27: bmcs[0].identity.device_id: expected an integer, 0 to 255, found '300'"));
   EXPECT_THAT(message, HasSubstr("did you mean 'temperature'?"));
   EXPECT_THAT(message, HasSubstr("number: expected an integer, 1 to 254"));
   EXPECT_THAT(message, HasSubstr("already a sensor named 'T'"));
@@ -217,7 +220,8 @@ TEST(ConfigMistake, EveryKindIsRefusedAndSaysWhy) {
       {"bmcs: &x [*x]\n", "alias"},
       {"bmcs: [*nowhere]\n", "t.yaml:1"},
       {"bmcs: [{? [a] : b}]\n", "plain word"},
-      {"bmcs: [{name: 'a{n}', count: 2, identity: {device_guid: 00112233-4455-6677-8899-aabbccddeeff}}]\n", "would have this GUID"},
+      {"bmcs: [{name: 'a{n}', count: 2, identity: {device_guid: 00112233-4455-6677-8899-aabbccddeeff}}]\n",
+       "would have this GUID"},
       {"bmcs: [{name: a, identity: {device_guid: 0011}}]\n", "expected a GUID"},
       {"bmcs: [{name: a, identity: {firmware: 1}}]\n", "MAJOR.MINOR"},
       {"bmcs: [{name: a, identity: {firmware: \"200.01\"}}]\n", "at most 127"},
@@ -238,20 +242,27 @@ TEST(ConfigMistake, EveryKindIsRefusedAndSaysWhy) {
       {"bmcs: [{name: a, interfaces: [{kind: bt, latency: {access: {uniform: [3us, 2us]}}}]}]\n", "greater first"},
       {"bmcs: [{name: a, interfaces: [{kind: bt, latency: {access: {log_uniform: [0us, 2us]}}}]}]\n", "above 0"},
       {"bmcs: [{name: a, interfaces: [{kind: bt, latency: {access: {}}}]}]\n", "one of fixed"},
-      {"bmcs: [{name: a, interfaces: [{kind: bt, latency: {commands: [{netfn: 7, cmd: 1, response: 1us}]}}]}]\n", "even NetFns"},
-      {"bmcs: [{name: a, interfaces: [{kind: bt, latency: {commands: [{netfn: app, cmd: 1, response: 1us}, {netfn: 6, cmd: 1, response: 2us}]}}]}]\n", "second time"},
+      {"bmcs: [{name: a, interfaces: [{kind: bt, latency: {commands: [{netfn: 7, cmd: 1, response: 1us}]}}]}]\n",
+       "even NetFns"},
+      {"bmcs: [{name: a, interfaces: [{kind: bt, latency: {commands: [{netfn: app, cmd: 1, response: 1us}, {netfn: 6, "
+       "cmd: 1, response: 2us}]}}]}]\n",
+       "second time"},
       {"bmcs: [{name: a, interfaces: [{kind: bt, vfio_user: {socket: x.sock}}]}]\n", "must be absolute"},
       {"bmcs: [{name: a, interfaces: [{kind: bt, vfio_user: {socket: /x, spacing: 2}}]}]\n", "1, 4 or 16"},
-      {"bmcs: [{name: a, interfaces: [{kind: bt, vfio_user: {socket: /x}}, {kind: kcs, vfio_user: {socket: /x}}]}]\n", "used twice"},
+      {"bmcs: [{name: a, interfaces: [{kind: bt, vfio_user: {socket: /x}}, {kind: kcs, vfio_user: {socket: /x}}]}]\n",
+       "used twice"},
       {"bmcs: [{name: 'a{n}', count: 2, interfaces: [{kind: bt, vfio_user: {socket: /x}}]}]\n", "must hold {n}"},
       {"bmcs: [{name: a, sensors: [{name: 12345678901234567, type: fan}]}]\n", "1 to 16 characters"},
-      {"bmcs: [{name: a, sensors: [{name: T, type: fan, number: 3}, {name: U, type: fan, number: 3}]}]\n", "already a sensor 3"},
+      {"bmcs: [{name: a, sensors: [{name: T, type: fan, number: 3}, {name: U, type: fan, number: 3}]}]\n",
+       "already a sensor 3"},
       {"bmcs: [{name: a, sensors: [{name: T, type: fan, min: 0}]}]\n", "go together"},
       {"bmcs: [{name: a, sensors: [{name: T, type: fan, min: 5, max: 5}]}]\n", "above min"},
       {"bmcs: [{name: a, sensors: [{name: T, type: fan, min: 0, max: 5, m: 1}]}]\n", "either min and max"},
       {"bmcs: [{name: a, sensors: [{name: T, type: fan, m: 0}]}]\n", "same reading"},
-      {"bmcs: [{name: a, sensors: [{name: T, type: fan, m: 1, initial: 300}]}]\n", "outside of what the sensor expresses, 0 to 255"},
-      {"bmcs: [{name: a, sensors: [{name: T, type: fan, thresholds: {lower_critical: 5, lower_non_critical: 4}}]}]\n", "below lower_critical"},
+      {"bmcs: [{name: a, sensors: [{name: T, type: fan, m: 1, initial: 300}]}]\n",
+       "outside of what the sensor expresses, 0 to 255"},
+      {"bmcs: [{name: a, sensors: [{name: T, type: fan, thresholds: {lower_critical: 5, lower_non_critical: 4}}]}]\n",
+       "below lower_critical"},
       {"bmcs: [{name: a, sensors: [{name: T, type: fan, kind: discrete, min: 4}]}]\n", "is of threshold sensors"},
       {"bmcs: [{name: a, sensors: [{name: T, type: fan, kind: threshold, states: [1]}]}]\n", "is of discrete sensors"},
       {"bmcs: [{name: a, sensors: [{name: T, type: processor, states: [15]}]}]\n", "0 to 14"},
@@ -332,7 +343,8 @@ TEST(ConfigBound, ControlCharactersDoNotReachTheTerminal) {
 }
 
 TEST(ConfigBound, MoreBmcsThanTheLimitAreRefused) {
-  EXPECT_THAT(bad("bmcs:\n  - {name: 'a{n}', count: 20000}\n  - {name: 'b{n}', count: 20000}\n"), HasSubstr("20000 BMCs"));
+  EXPECT_THAT(bad("bmcs:\n  - {name: 'a{n}', count: 20000}\n  - {name: 'b{n}', count: 20000}\n"),
+              HasSubstr("20000 BMCs"));
 }
 
 // ---- values
@@ -340,7 +352,8 @@ TEST(ConfigBound, MoreBmcsThanTheLimitAreRefused) {
 TEST(Config, FilesAreFoundBesideTheConfiguration) {
   Folder folder;
   folder.file("fru.bin", std::string(64, '\x01'));
-  std::string yaml = folder.file("x.yaml", "bmcs: [{name: a, frus: [{file: fru.bin}], i2c_devices: [{address: 0xa0, file: fru.bin}]}]\n");
+  std::string yaml = folder.file(
+      "x.yaml", "bmcs: [{name: a, frus: [{file: fru.bin}], i2c_devices: [{address: 0xa0, file: fru.bin}]}]\n");
   auto config = load_config(yaml);
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_EQ(config->boards[0].firmware.frus[0].content.size(), 64u);
@@ -358,14 +371,17 @@ TEST(Config, ABrokenSdrDumpIsRefused) {
 }
 
 TEST(Config, SensorNumbersThatAreLeftOutFillTheGaps) {
-  auto config = good(bmc("    sensors: [{name: A, type: fan}, {name: B, type: fan, number: 1}, {name: C, type: fan}]\n"));
+  auto config =
+      good(bmc("    sensors: [{name: A, type: fan}, {name: B, type: fan, number: 1}, {name: C, type: fan}]\n"));
   EXPECT_EQ(config.boards[0].firmware.sensors[0].number, 2);
   EXPECT_EQ(config.boards[0].firmware.sensors[1].number, 1);
   EXPECT_EQ(config.boards[0].firmware.sensors[2].number, 3);
 }
 
 TEST(Config, ASensorWithoutARangeGetsOneThatHoldsItsValues) {
-  auto config = good(bmc("    sensors: [{name: A, type: fan, initial: 7000, thresholds: {lower_critical: 900}}, {name: B, type: temperature, initial: 30}]\n"));
+  auto config =
+      good(bmc("    sensors: [{name: A, type: fan, initial: 7000, thresholds: {lower_critical: 900}}, {name: B, type: "
+               "temperature, initial: 30}]\n"));
   const auto& fan = config.boards[0].firmware.sensors[0];
   SensorScale scale{fan.m, fan.b, fan.b_exponent, fan.r_exponent, fan.is_signed};
   EXPECT_GE(scale.greatest(), 7000);
@@ -375,9 +391,10 @@ TEST(Config, ASensorWithoutARangeGetsOneThatHoldsItsValues) {
 }
 
 TEST(SensorScale, CoversEveryRangeAndWastesLittle) {
-  const std::pair<double, double> ranges[] = {{0, 255},    {0, 127},     {0, 100},   {-20, 80},   {0, 15000}, {0, 1020},   {0, 15.3},
-                                              {0, 1.5},    {-12.6, -11}, {3, 3.6},   {0, 0.001},  {0, 1e6},   {-40, 215},  {1000, 1001},
-                                              {-1e5, 1e5}, {0, 7},       {200, 300}, {-273.15, 0}, {0.9, 1.1}, {0, 65535.0}};
+  const std::pair<double, double> ranges[] = {{0, 255},   {0, 127},   {0, 100},     {-20, 80},    {0, 15000},
+                                              {0, 1020},  {0, 15.3},  {0, 1.5},     {-12.6, -11}, {3, 3.6},
+                                              {0, 0.001}, {0, 1e6},   {-40, 215},   {1000, 1001}, {-1e5, 1e5},
+                                              {0, 7},     {200, 300}, {-273.15, 0}, {0.9, 1.1},   {0, 65535.0}};
   for (auto [min, max] : ranges) {
     auto scale = choose_scale(min, max);
     ASSERT_TRUE(scale) << min << " to " << max;
@@ -407,7 +424,8 @@ TEST(Duration, IsANumberWithItsUnit) {
   EXPECT_EQ(parse_duration("2min"), Duration(2min));
   EXPECT_EQ(parse_duration("1h"), Duration(1h));
   EXPECT_EQ(parse_duration("7ns"), Duration(7));
-  for (const char* wrong : {"", "5", "us", ".5s", "5.s", "-1s", "1 s", "1sec", "1e3s", "1.2.3s", "99999999999999999999s"}) {
+  for (const char* wrong :
+       {"", "5", "us", ".5s", "5.s", "-1s", "1 s", "1sec", "1e3s", "1.2.3s", "99999999999999999999s"}) {
     EXPECT_EQ(parse_duration(wrong), std::nullopt) << wrong;
   }
 }
@@ -440,7 +458,8 @@ Json to_json(const YamlNode& node) {
   }
   if (node.quoted) return node.scalar;
   if (node.scalar == "true" || node.scalar == "false") return node.scalar == "true";
-  static const std::regex integer("[-+]?[0-9]+"), hexadecimal("0x[0-9a-fA-F]+"), real("[-+]?(\\.[0-9]+|[0-9]+(\\.[0-9]*)?)([eE][-+]?[0-9]+)?");
+  static const std::regex integer("[-+]?[0-9]+"), hexadecimal("0x[0-9a-fA-F]+"),
+      real("[-+]?(\\.[0-9]+|[0-9]+(\\.[0-9]*)?)([eE][-+]?[0-9]+)?");
   if (std::regex_match(node.scalar, integer)) return std::stoll(node.scalar);
   if (std::regex_match(node.scalar, hexadecimal)) return std::stoll(node.scalar, nullptr, 16);
   if (std::regex_match(node.scalar, real)) return std::stod(node.scalar);
@@ -472,7 +491,8 @@ class SchemaChecker {
     ADD_FAILURE() << "unknown type " << type;
     return false;
   }
-  bool holds(const Json& value, const Json& schema, const std::string& keyword, const Json& wanted, const std::string& path, std::string* why) {
+  bool holds(const Json& value, const Json& schema, const std::string& keyword, const Json& wanted,
+             const std::string& path, std::string* why) {
     if (keyword == "$schema" || keyword == "title" || keyword == "description" || keyword == "$defs") return true;
     if (keyword == "$ref") {
       std::string name = wanted.get<std::string>().substr(std::string("#/$defs/").size());
@@ -501,7 +521,8 @@ class SchemaChecker {
       return true;
     }
     if (keyword == "required") {
-      return std::all_of(wanted.begin(), wanted.end(), [&](const Json& key) { return value.contains(key.get<std::string>()); });
+      return std::all_of(wanted.begin(), wanted.end(),
+                         [&](const Json& key) { return value.contains(key.get<std::string>()); });
     }
     if (keyword == "items") {
       for (size_t i = 0; value.is_array() && i < value.size(); ++i) {
@@ -525,7 +546,8 @@ class SchemaChecker {
     if (keyword == "maxProperties") return !value.is_object() || value.size() <= wanted.get<size_t>();
     if (keyword == "minLength") return !value.is_string() || value.get<std::string>().size() >= wanted.get<size_t>();
     if (keyword == "maxLength") return !value.is_string() || value.get<std::string>().size() <= wanted.get<size_t>();
-    if (keyword == "pattern") return !value.is_string() || std::regex_search(value.get<std::string>(), std::regex(wanted.get<std::string>()));
+    if (keyword == "pattern")
+      return !value.is_string() || std::regex_search(value.get<std::string>(), std::regex(wanted.get<std::string>()));
     ADD_FAILURE() << "the schema has a keyword that this test does not know: " << keyword;
     return false;
   }
@@ -647,10 +669,11 @@ TEST(ConfigSchema, IsTheOneShipped) {
 }
 
 TEST(ConfigSchema, RefusesWhatTheLoaderRefusesForItsShape) {
-  for (const char* text : {"bmcs: [{name: a, sensros: []}]\n", "bmcs: [{name: a, power_on: maybe}]\n", "bmcs: 7\n", "daemon: {}\n",
-                           "bmcs: [{name: a, interfaces: [{kind: ssif}]}]\n", "bmcs: [{name: a, identity: {device_id: 300}}]\n",
-                           "bmcs: [{name: a, sensors: [{name: T, type: temprature}]}]\n", "bmcs: [{name: a, reset: {cold_offline: 7}}]\n",
-                           "bmcs: [{name: a, sensors: [{name: T}]}]\n", "bmcs: [{name: 'a b'}]\n"}) {
+  for (const char* text :
+       {"bmcs: [{name: a, sensros: []}]\n", "bmcs: [{name: a, power_on: maybe}]\n", "bmcs: 7\n", "daemon: {}\n",
+        "bmcs: [{name: a, interfaces: [{kind: ssif}]}]\n", "bmcs: [{name: a, identity: {device_id: 300}}]\n",
+        "bmcs: [{name: a, sensors: [{name: T, type: temprature}]}]\n", "bmcs: [{name: a, reset: {cold_offline: 7}}]\n",
+        "bmcs: [{name: a, sensors: [{name: T}]}]\n", "bmcs: [{name: 'a b'}]\n"}) {
     std::string why;
     EXPECT_FALSE(schema_accepts(text, &why)) << text;
     bad(text);

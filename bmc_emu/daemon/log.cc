@@ -43,7 +43,8 @@ void start_log(std::string_view level, bool json) {
   auto logger = std::make_shared<spdlog::logger>("bmc_emu", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   if (json) {
     auto formatter = std::make_unique<spdlog::pattern_formatter>();
-    formatter->add_flag<JsonPayload>('*').set_pattern(R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","message":"%*"})");
+    formatter->add_flag<JsonPayload>('*').set_pattern(
+        R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","message":"%*"})");
     logger->set_formatter(std::move(formatter));
   } else {
     logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %l: %v");

@@ -88,7 +88,9 @@ int run(const Options& options) {
   auto fleet = board::Fleet::create(std::move(config.boards), fleet_options);
   if (!fleet) return refuse(kExitStart, fleet.error().to_string());
   say(inventory + ", started in " +
-      std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin).count()) + " ms");
+      std::to_string(
+          std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin).count()) +
+      " ms");
   say(fleet_options.state_directory.empty() ? std::string("nothing survives a restart (no --state)")
                                             : "state is kept in " + fleet_options.state_directory);
 
@@ -101,10 +103,10 @@ int run(const Options& options) {
   if (!grpc) return refuse(kExitStart, grpc.error().to_string());
   for (const std::string& address : (*grpc)->addresses()) {
     bool unix_socket = address.rfind("unix:", 0) == 0;
-    std::string how = unix_socket                            ? " (this user only)"
-                      : grpc_options.tls_key.empty()         ? " (TCP, plain text: whoever reaches it controls these BMCs)"
-                      : grpc_options.tls_client_ca.empty()   ? " (TCP, TLS, any client)"
-                                                             : " (TCP, mutual TLS)";
+    std::string how = unix_socket                    ? " (this user only)"
+                      : grpc_options.tls_key.empty() ? " (TCP, plain text: whoever reaches it controls these BMCs)"
+                      : grpc_options.tls_client_ca.empty() ? " (TCP, TLS, any client)"
+                                                           : " (TCP, mutual TLS)";
     say("gRPC on " + address + how);
   }
 
@@ -126,7 +128,9 @@ int run(const Options& options) {
     server.drain_wait = std::chrono::milliseconds(500);  // a stop takes less than a second in all
     server.log = [path = server.port_path](std::string_view line) { spdlog::info("vfio-user {}: {}", path, line); };
     auto started = vfio_bridge::Server::start(std::move(server), **fleet);
-    if (!started) return refuse(kExitStart, "vfio-user socket of " + socket.bmc + "/" + socket.interface + ": " + started.error().to_string());
+    if (!started)
+      return refuse(kExitStart,
+                    "vfio-user socket of " + socket.bmc + "/" + socket.interface + ": " + started.error().to_string());
     vfio.push_back(std::move(*started));
     if (vfio.size() <= 16) say("vfio-user of " + socket.bmc + "/" + socket.interface + " on " + socket.socket);
   }

@@ -14,10 +14,12 @@ ParsedOptions parse_options(int argc, const char* const* argv) {
                  "Replaces those of the configuration. Default: a unix socket, bmc_emu.sock in the run directory")
       ->allow_extra_args(false)
       ->type_name("ADDRESS");
-  app.add_option("--state", o.state, "Directory where SEL, FRU writes, users, settings and clocks survive a restart")->type_name("DIR");
-  app.add_option("--run-dir", o.run_directory,
-                 "Directory for sockets, ${RUN} in the configuration; made with mode 0700. Default: $XDG_RUNTIME_DIR/bmcpair, "
-                 "else /run/bmcpair for root and /tmp/bmcpair-UID for others")
+  app.add_option("--state", o.state, "Directory where SEL, FRU writes, users, settings and clocks survive a restart")
+      ->type_name("DIR");
+  app.add_option(
+         "--run-dir", o.run_directory,
+         "Directory for sockets, ${RUN} in the configuration; made with mode 0700. Default: $XDG_RUNTIME_DIR/bmcpair, "
+         "else /run/bmcpair for root and /tmp/bmcpair-UID for others")
       ->type_name("DIR");
   app.add_flag("--check", o.check, "Check the configuration and end");
   app.add_flag("--schema", o.schema, "Print the configuration's JSON schema and end");
@@ -25,9 +27,11 @@ ParsedOptions parse_options(int argc, const char* const* argv) {
       ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error"}));
   app.add_flag("--json-log", o.json_log, "One JSON object a line on stderr");
   app.add_option("--threads", o.threads, "Workers that run BMCs (1 to 64)")->check(CLI::Range(1u, 64u));
-  app.add_option("--tls-cert", o.tls_certificate, "PEM file: certificate chain, for HOST:PORT addresses")->type_name("FILE");
+  app.add_option("--tls-cert", o.tls_certificate, "PEM file: certificate chain, for HOST:PORT addresses")
+      ->type_name("FILE");
   app.add_option("--tls-key", o.tls_key, "PEM file: its private key")->type_name("FILE");
-  app.add_option("--tls-client-ca", o.tls_client_ca, "PEM file: clients must show a certificate that it signed")->type_name("FILE");
+  app.add_option("--tls-client-ca", o.tls_client_ca, "PEM file: clients must show a certificate that it signed")
+      ->type_name("FILE");
   app.set_version_flag("--version", "bmc_emu 0.1.0");
   app.footer(
       "It prints what it listens on, then \"bmc_emu: ready\". SIGTERM or SIGINT stops it within a second.\n"
@@ -36,8 +40,10 @@ ParsedOptions parse_options(int argc, const char* const* argv) {
   try {
     app.parse(argc, argv);
     if (!o.schema && o.config.empty()) throw CLI::RequiredError("CONFIG");
-    if (o.tls_certificate.empty() != o.tls_key.empty()) throw CLI::ValidationError("--tls-cert and --tls-key go together");
-    if (!o.tls_client_ca.empty() && o.tls_key.empty()) throw CLI::ValidationError("--tls-client-ca needs --tls-cert and --tls-key");
+    if (o.tls_certificate.empty() != o.tls_key.empty())
+      throw CLI::ValidationError("--tls-cert and --tls-key go together");
+    if (!o.tls_client_ca.empty() && o.tls_key.empty())
+      throw CLI::ValidationError("--tls-client-ca needs --tls-cert and --tls-key");
   } catch (const CLI::ParseError& error) {
     int code = app.exit(error);
     out.exit_code = code == 0 ? kExitOk : kExitUsage;

@@ -121,15 +121,22 @@ class Program {
   pid_t pid_ = -1;
 };
 
-const char* const kSmall = "bmcs:\n  - name: a\n    interfaces:\n      - {kind: kcs, vfio_user: {socket: \"${RUN}/a.sock\"}}\n      - {kind: bt}\n";
+const char* const kSmall =
+    "bmcs:\n  - name: a\n    interfaces:\n      - {kind: kcs, vfio_user: {socket: \"${RUN}/a.sock\"}}\n      - {kind: "
+    "bt}\n";
 
 TEST(Program, RefusesAWrongConfigurationWithPlaceAndExitCode3) {
   Folder folder;
-  std::string file = folder.write("bad.yaml", "bmcs:\n  - name: a\n    interfaces:\n      - kind: bt\n        latnecy: {}\n  - name: a\n");
+  std::string file = folder.write(
+      "bad.yaml", "bmcs:\n  - name: a\n    interfaces:\n      - kind: bt\n        latnecy: {}\n  - name: a\n");
   for (bool check : {false, true}) {
     Program program(folder, check ? std::vector<std::string>{file, "--check"} : std::vector<std::string>{file});
     EXPECT_EQ(program.wait(), kExitConfiguration);
-    EXPECT_THAT(program.err(), HasSubstr(file + ":5:9: bmcs[0].interfaces[0].latnecy: unknown key 'latnecy' in an interface; did you mean 'latency'?"));
+    EXPECT_THAT(
+        program.err(),
+        HasSubstr(
+            file +
+            ":5:9: bmcs[0].interfaces[0].latnecy: unknown key 'latnecy' in an interface; did you mean 'latency'?"));
     EXPECT_THAT(program.err(), HasSubstr("already a BMC named 'a'"));
     EXPECT_EQ(program.out(), "");
   }
@@ -145,8 +152,12 @@ TEST(Program, AFileThatIsNotThereIsExitCode3) {
 TEST(Program, AWrongCommandLineIsExitCode2) {
   Folder folder;
   std::string file = folder.write("a.yaml", kSmall);
-  for (std::vector<std::string> arguments : {std::vector<std::string>{}, {file, "--nonsense"}, {file, "--threads", "0"}, {file, "--log-level", "loud"},
-                                             {file, "--tls-cert", "x"}, {file, "second"}}) {
+  for (std::vector<std::string> arguments : {std::vector<std::string>{},
+                                             {file, "--nonsense"},
+                                             {file, "--threads", "0"},
+                                             {file, "--log-level", "loud"},
+                                             {file, "--tls-cert", "x"},
+                                             {file, "second"}}) {
     Program program(folder, arguments);
     EXPECT_EQ(program.wait(), kExitUsage);
     EXPECT_FALSE(program.err().empty());
@@ -157,7 +168,8 @@ TEST(Program, HelpDocumentsTheExitCodes) {
   Folder folder;
   Program program(folder, {"--help"});
   EXPECT_EQ(program.wait(), kExitOk);
-  for (const char* part : {"Exit codes: 0", "2 wrong command line", "3 wrong configuration", "--listen", "--run-dir", "--tls-client-ca"}) {
+  for (const char* part :
+       {"Exit codes: 0", "2 wrong command line", "3 wrong configuration", "--listen", "--run-dir", "--tls-client-ca"}) {
     EXPECT_THAT(program.out(), HasSubstr(part));
   }
 }

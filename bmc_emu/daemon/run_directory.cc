@@ -38,7 +38,8 @@ Status make_private_directory(const std::string& path) {
   if (!ours) return Error{ErrorCode::kPermission, "the directory " + path + " belongs to somebody else"};
   bool sticky = (info.st_mode & S_ISVTX) != 0;
   if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0 && !sticky) {
-    return Error{ErrorCode::kPermission, "others may write to the directory " + path + "; it must be private (mode 0700)"};
+    return Error{ErrorCode::kPermission,
+                 "others may write to the directory " + path + "; it must be private (mode 0700)"};
   }
   return {};
 }

@@ -13,8 +13,12 @@ double at(const SensorScale& scale, int raw) {
 
 }  // namespace
 
-double SensorScale::least() const { return std::min(at(*this, is_signed ? -128 : 0), at(*this, is_signed ? 127 : 255)); }
-double SensorScale::greatest() const { return std::max(at(*this, is_signed ? -128 : 0), at(*this, is_signed ? 127 : 255)); }
+double SensorScale::least() const {
+  return std::min(at(*this, is_signed ? -128 : 0), at(*this, is_signed ? 127 : 255));
+}
+double SensorScale::greatest() const {
+  return std::max(at(*this, is_signed ? -128 : 0), at(*this, is_signed ? 127 : 255));
+}
 double SensorScale::step() const { return std::abs(m) * std::pow(10.0, r_exponent); }
 
 std::optional<SensorScale> choose_scale(double min, double max) {

@@ -19,8 +19,8 @@ struct SensorScale {
   double step() const;
 };
 
-// The finest scale of 256 steps from at most `min` to at least `max`; among nearly equal ones the roundest. Nothing when
-// min is not below max, or the factors cannot express it.
+// The finest scale of 256 steps from at most `min` to at least `max`; among nearly equal ones the roundest. Nothing
+// when min is not below max, or the factors cannot express it.
 std::optional<SensorScale> choose_scale(double min, double max);
 
 }  // namespace bmcpair::daemon

@@ -38,7 +38,8 @@ class Builder : public YAML::EventHandler {
     add_value(found->second, place_of(mark));
   }
 
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
     auto node = make(YamlNode::Kind::kScalar, mark);
     check_tag(tag, mark);
     node->scalar = value;

@@ -48,7 +48,8 @@ Fleets& fleets() {
 
 Result<std::unique_ptr<registers::RegisterPort>> open(const bus::BusSpec& spec, const bus::OpenOptions& options) {
   if (spec.target.empty()) {
-    return Error{ErrorCode::kInvalidArgument, "in-process: needs a configuration file: in-process:CONFIG.yaml#bmc/interface"};
+    return Error{ErrorCode::kInvalidArgument,
+                 "in-process: needs a configuration file: in-process:CONFIG.yaml#bmc/interface"};
   }
   if (!spec.options.empty()) {
     return Error{ErrorCode::kInvalidArgument, "in-process: has no option '" + spec.options.front().first + "'"};
