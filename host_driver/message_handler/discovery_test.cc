@@ -20,7 +20,7 @@ void tick_until_sent(MessageHandler& handler, FakeSmi& smi, uint8_t cmd, size_t 
     handler.tick(Duration::zero());
     rt::cpu_relax(std::chrono::microseconds(50));
   }
-  ASSERT_EQ(smi.sent_matching(0x18, cmd), n);
+  ASSERT_GE(smi.sent_matching(0x18, cmd), n);
 }
 
 TEST(Identity, DeviceIdAndGuidArePublishedWithTheInterface) {
@@ -76,6 +76,7 @@ TEST(Identity, AnyOtherCodeIsAskedAgainAtTheNextTick) {
     Registering registering(handler, smi);
     tick_until_sent(handler, *smi, 0x01, 3);
     EXPECT_EQ(registering.wait().value(), 0) << int{cc};
+    EXPECT_EQ(smi->sent_matching(0x18, 0x01), 3u);
     EXPECT_EQ(smi->shutdowns, 0);
   }
 }
@@ -103,6 +104,7 @@ TEST(Identity, FiveRetriesAreAllAndTheInterfaceCanComeBack) {
     EXPECT_EQ(result.error().code, ErrorCode::kIo);
     EXPECT_NE(result.error().message.find("0xd5"), std::string::npos) << result.error().message;
   }
+  EXPECT_EQ(smi->sent_matching(0x18, 0x01), 6u);
   EXPECT_EQ(smi->shutdowns, 1);
   EXPECT_TRUE(handler.interfaces().empty());
   for (int i = 0; i < 5; ++i) EXPECT_FALSE(handler.tick(kSecond));

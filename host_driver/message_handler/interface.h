@@ -322,6 +322,7 @@ struct Interface : RcuNode, SmiUpcalls, std::enable_shared_from_this<Interface> 
   Discovery discovery;
 
   PanicSlot panic_slot;
+  MessageQueue abandoned;  // came back in the panic
   Instant panic_deadline{};
   unsigned panic_polls = 0;
   bool panic_dead = false;  // something below will never come back

@@ -164,12 +164,16 @@ void MessageHandler::Core::tear_down(const std::shared_ptr<Interface>& interface
     i.deliver_error(std::move(p), static_cast<uint8_t>(ipmi::CompletionCode::kUnspecified), ErrorCode::kShutdown);
   }
   {
-    // An answer that was put back for want of memory.
+    // An answer that was put back for want of memory; those of a panic that this process outlived.
     rt::LockGuard lock(i.receive_mutex);
     failed.clear();
     while (SmiMessage* m = i.received.pop()) failed.push_back(m);
+    while (SmiMessage* m = i.abandoned.pop()) failed.push_back(m);
   }
-  for (SmiMessage* m : failed) i.retire(m);
+  for (SmiMessage* m : failed) {
+    fail(m);
+    i.retire(m);
+  }
 
   retract(i, number);
   i.drop_all_receivers();

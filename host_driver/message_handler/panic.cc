@@ -30,8 +30,14 @@ void Interface::panic_prepare() {
     queue_normal.forget();
     queue_high.forget();
   }
-  // Answers that nobody has looked at belong to users, who are not called any more (G-13, G-36).
-  received.forget();
+  // Answers that nobody has looked at belong to users, who are not called any more (G-13, G-36). They are put by, so that
+  // a process that lives on after all can give them back.
+  if (receive_mutex.try_lock()) {
+    while (SmiMessage* m = received.pop()) abandoned.push_back(m);
+    receive_mutex.unlock();
+  } else {
+    received.forget();
+  }
   run_to_completion.store(true, std::memory_order_release);
   panic_deadline = rt::now() + core->options.panic_budget;
   panic_polls = 0;
@@ -45,10 +51,12 @@ void Interface::panic_prepare() {
 // Upward, in the panic: only notes what has come back. Nothing is freed or given back.
 void Interface::panic_received(SmiMessage* message) {
   if (message == current) current = nullptr;
-  if (message == &panic_slot.message) {
-    panic_slot.in_flight = false;
-    panic_slot.answered = true;
+  if (message != &panic_slot.message) {
+    abandoned.push_back(message);
+    return;
   }
+  panic_slot.in_flight = false;
+  panic_slot.answered = true;
 }
 
 // Until nothing is current. False: the bound was met.

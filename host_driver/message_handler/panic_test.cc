@@ -44,23 +44,20 @@ class WindowSmi : public FakeSmi {
   bool mute = false;         // in the panic: the BMC says nothing any more
   bool refuse_all = false;
   unsigned panic_sends = 0;
-  std::vector<SmiMessage*> left;  // given to us around the panic, which frees nothing
+  std::vector<SmiMessage*> given;  // to us, and not back yet, wherever the panic has left it
 
-  ~WindowSmi() override {
-    for (SmiMessage* m : left) m->done(m);
-  }
   Status sender(SmiMessage* message) override {
     if (run_to_completion) {
       // As in the panic: only stored, the flush does the rest.
       ++panic_sends;
       if (refuse_all) return Error{ErrorCode::kHosed, "hosed"};
       sent.emplace_back(message->data, message->data + message->data_size);
-      if (message->done) left.push_back(message);
+      given.push_back(message);
       lower_waiting_ = message;
       return {};
     }
     if (window == Window::kNone || window >= Window::kReceived) return FakeSmi::sender(message);
-    left.push_back(message);
+    given.push_back(message);
     sent.emplace_back(message->data, message->data + message->data_size);
     if (window == Window::kBeforeStored) park.stop_here();
     lower_waiting_ = message;
@@ -82,7 +79,12 @@ class WindowSmi : public FakeSmi {
     if (!lower_current_ || mute) return;
     SmiMessage* m = std::exchange(lower_current_, nullptr);
     started_ = false;
+    std::erase(given, m);
     give(m, *reply(ByteView(m->data, m->data_size)));
+  }
+  void shutdown() override {
+    for (SmiMessage* m : std::exchange(given, {})) give(m, {0xff});
+    FakeSmi::shutdown();
   }
   void poll() override { ++polls; }
   unsigned flushes = 0;

@@ -63,7 +63,8 @@ class SmiHandlers {
   virtual void request_events() = 0;
   virtual void set_need_watch(unsigned mask) = 0;
   virtual void set_maintenance_mode(bool enable) = 0;
-  // Panic path: no locks, no allocation; flush drives the hardware until idle or hosed, within a bound.
+  // Panic path: no locks, no allocation; flush drives the hardware until idle or hosed, within a bound. Messages that go
+  // up meanwhile are given back (done) only at shutdown.
   virtual void set_run_to_completion(bool on) = 0;
   virtual void poll() = 0;
   virtual void flush_messages() = 0;
