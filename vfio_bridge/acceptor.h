@@ -22,7 +22,8 @@ class Acceptor {
   static Result<std::shared_ptr<Acceptor>> shared();
   ~Acceptor();
 
-  // The socket must be non-blocking. `accepted` is called from the acceptor's thread, must be quick and must not come back here.
+  // The socket must be non-blocking. `accepted` is called from the acceptor's thread, must be quick and must not come
+  // back here.
   Result<uint64_t> add(int listening, Accepted accepted);
   // When it returns, the callback is not running and will not run.
   void remove(uint64_t id);

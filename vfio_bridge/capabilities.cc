@@ -15,7 +15,8 @@ Result<std::optional<uint64_t>> number(const Json& object, const char* name, uin
   auto it = object.find(name);
   if (it == object.end()) return std::optional<uint64_t>();
   if (!it->is_number_unsigned() || it->get<uint64_t>() < least) {
-    return malformed("capabilities." + std::string(name) + " is not a whole number of at least " + std::to_string(least));
+    return malformed("capabilities." + std::string(name) + " is not a whole number of at least " +
+                     std::to_string(least));
   }
   return std::optional<uint64_t>(it->get<uint64_t>());
 }
@@ -43,7 +44,8 @@ Result<Agreement> negotiate(const vfio_user::Version& proposed) {
   // A depth bound first: the parser keeps its own stack, but there is no reason to build what nobody asked for.
   constexpr int kDepthMax = 16;
   Json root = Json::parse(
-      *proposed.json, [](int depth, Json::parse_event_t, Json&) { return depth <= kDepthMax; }, /*allow_exceptions=*/false);
+      *proposed.json, [](int depth, Json::parse_event_t, Json&) { return depth <= kDepthMax; },
+      /*allow_exceptions=*/false);
   if (root.is_discarded()) return malformed("version data is not JSON");
   if (!root.is_object()) return malformed("version data is not a JSON object");
   Json reply = Json::object();

@@ -5,7 +5,8 @@
 namespace bmcpair::vfio_bridge {
 namespace {
 
-// The descriptor is non-blocking (Session sees to it). EAGAIN means a counter at its top: the client has a signal to read.
+// The descriptor is non-blocking (Session sees to it). EAGAIN means a counter at its top: the client has a signal to
+// read.
 void signal(int fd) {
   const uint64_t one = 1;
   [[maybe_unused]] ssize_t n = ::write(fd, &one, sizeof one);

@@ -1,8 +1,8 @@
 // A PCI function's INTx over vfio-user: level at the device, an eventfd to the client.
 //
-// The contract (reference vfio_user_qemu.md §4): signal once when the line rises, then be masked until the client unmasks
-// (VFIO_IRQ_INFO_AUTOMASKED), and signal again at once if the line is still high then. Never signal while masked.
-// Thread safe: the level comes from the port's context, the rest from the client's connection.
+// The contract (reference vfio_user_qemu.md §4): signal once when the line rises, then be masked until the client
+// unmasks (VFIO_IRQ_INFO_AUTOMASKED), and signal again at once if the line is still high then. Never signal while
+// masked. Thread safe: the level comes from the port's context, the rest from the client's connection.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,8 @@ class Intx {
   // PCI Command bit 10.
   void set_disabled(bool disabled);
 
-  // Replaces the eventfd; a line that is high signals the new one, since whoever waits on it saw nothing yet. An empty one
-  // takes it away.
+  // Replaces the eventfd; a line that is high signals the new one, since whoever waits on it saw nothing yet. An empty
+  // one takes it away.
   void assign(UniqueFd trigger);
   void mask();
   void unmask();

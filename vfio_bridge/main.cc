@@ -43,7 +43,8 @@ void say(std::string_view text) {
 int main(int argc, char** argv) {
   CLI::App app{
       "Serves an interface of a BMC that is reached over a bus to a local QEMU, as a PCI IPMI device over vfio-user.\n"
-      "QEMU (10.1 or later): -device '{\"driver\":\"vfio-user-pci\",\"socket\":{\"type\":\"unix\",\"path\":\"PATH\"}}'\n"
+      "QEMU (10.1 or later): -device "
+      "'{\"driver\":\"vfio-user-pci\",\"socket\":{\"type\":\"unix\",\"path\":\"PATH\"}}'\n"
       "Exit status: 0 stopped by SIGTERM or SIGINT, 1 cannot serve, 2 wrong options."};
   std::string bus_text;
   vfio_bridge::Server::Options options;
@@ -56,7 +57,8 @@ int main(int argc, char** argv) {
   app.add_option("--bus", bus_text, "where the BMC is: grpc:TARGET#bmc/interface")->required();
   app.add_option("--socket", options.socket_path, "the unix socket to serve, made with mode 0600")->required();
   app.add_option("--bar", bar, "BAR0: io or memory")->check(CLI::IsMember({"io", "memory"}))->capture_default_str();
-  app.add_option("--spacing", options.pci.spacing, "bytes from register to register; Linux takes 4 and 16 on an I/O BAR only")
+  app.add_option("--spacing", options.pci.spacing,
+                 "bytes from register to register; Linux takes 4 and 16 on an I/O BAR only")
       ->check(CLI::IsMember({1u, 4u, 16u}))
       ->capture_default_str();
   app.add_option("--vendor-id", vendor_id, "PCI vendor id")->check(CLI::Range(uint64_t{1}, uint64_t{0xfffe}));

@@ -54,9 +54,11 @@ Status check(const PciOptions& options) {
                  "register spacing " + std::to_string(options.spacing) + " is not one of 1, 4, 16"};
   }
   if (options.vendor_id == 0xffff || options.vendor_id == 0) {
-    return Error{ErrorCode::kInvalidArgument, "PCI vendor id 0x" + to_hex(Bytes{static_cast<uint8_t>(options.vendor_id >> 8),
-                                                  static_cast<uint8_t>(options.vendor_id)}, "") +
-                                                  " means that there is no device"};
+    return Error{
+        ErrorCode::kInvalidArgument,
+        "PCI vendor id 0x" +
+            to_hex(Bytes{static_cast<uint8_t>(options.vendor_id >> 8), static_cast<uint8_t>(options.vendor_id)}, "") +
+            " means that there is no device"};
   }
   return {};
 }

@@ -1,6 +1,7 @@
 // The PCI function that a guest sees: configuration space and BAR0. Knows registers and PCI, not IPMI, sockets or time.
 //
-// Class 0x0C07 (IPMI): programming interface 00 SMIC, 01 KCS, 02 BT (PCI Code and ID Assignment; IPMI 2.0 rev 1.1 §C1-3).
+// Class 0x0C07 (IPMI): programming interface 00 SMIC, 01 KCS, 02 BT (PCI Code and ID Assignment; IPMI 2.0 rev 1.1
+// §C1-3).
 #pragma once
 
 #include <array>
@@ -43,8 +44,8 @@ class PciDevice {
 
   // I/O: 8, 16 or 64 bytes for spacing 1, 4, 16. Memory: 4096.
   uint32_t bar0_size() const;
-  // Which register a byte of BAR0 is; nullopt between registers and behind the last, where reads give 0 and writes do nothing
-  // (Linux tells the spacing from that).
+  // Which register a byte of BAR0 is; nullopt between registers and behind the last, where reads give 0 and writes do
+  // nothing (Linux tells the spacing from that).
   std::optional<uint16_t> register_at(uint64_t offset) const;
 
   // offset + size must lie within kConfigBytes. line: whether the function asserts its interrupt (Status bit 3).

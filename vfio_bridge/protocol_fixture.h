@@ -1,6 +1,6 @@
-// For the protocol tests: a Server on a real socket in front of a plain array of registers, and a client that writes and
-// reads bytes. Messages are built from the specification's offsets here, not with the codec, so that one mistake cannot hide
-// another.
+// For the protocol tests: a Server on a real socket in front of a plain array of registers, and a client that writes
+// and reads bytes. Messages are built from the specification's offsets here, not with the codec, so that one mistake
+// cannot hide another.
 #pragma once
 
 #include <fcntl.h>
@@ -139,7 +139,9 @@ class ArrayProvider : public registers::PortProvider {
     uint8_t read(uint16_t offset) override { return owner_.registers.read(offset); }
     void write(uint16_t offset, uint8_t value) override { owner_.registers.write(offset, value); }
     void read_burst(uint16_t offset, std::span<uint8_t> out) override { owner_.registers.read_burst(offset, out); }
-    void write_burst(uint16_t offset, std::span<const uint8_t> in) override { owner_.registers.write_burst(offset, in); }
+    void write_burst(uint16_t offset, std::span<const uint8_t> in) override {
+      owner_.registers.write_burst(offset, in);
+    }
     registers::InterfaceKind kind() const override { return owner_.kind_; }
     bool has_interrupt() const override { return true; }
     void set_interrupt_handler(InterruptHandler handler) override { owner_.registers.set_handler(std::move(handler)); }
@@ -196,8 +198,8 @@ struct Reply {
 };
 
 constexpr uint16_t kVersionCmd = 1, kDmaMapCmd = 2, kDmaUnmapCmd = 3, kGetInfoCmd = 4, kGetRegionInfoCmd = 5,
-                   kGetRegionIoFdsCmd = 6, kGetIrqInfoCmd = 7, kSetIrqsCmd = 8, kRegionReadCmd = 9, kRegionWriteCmd = 10,
-                   kResetCmd = 13, kWriteMultiCmd = 15;
+                   kGetRegionIoFdsCmd = 6, kGetIrqInfoCmd = 7, kSetIrqsCmd = 8, kRegionReadCmd = 9,
+                   kRegionWriteCmd = 10, kResetCmd = 13, kWriteMultiCmd = 15;
 
 class Client {
  public:
@@ -212,7 +214,13 @@ class Client {
   void close() { fd_.reset(); }
 
   static Bytes message(uint16_t id, uint16_t command, const Bytes& payload = {}, uint32_t flags = 0) {
-    return Payload().u16(id).u16(command).u32(static_cast<uint32_t>(16 + payload.size())).u32(flags).u32(0).raw(payload);
+    return Payload()
+        .u16(id)
+        .u16(command)
+        .u32(static_cast<uint32_t>(16 + payload.size()))
+        .u32(flags)
+        .u32(0)
+        .raw(payload);
   }
 
   bool send_raw(const Bytes& bytes, const std::vector<int>& fds = {}) {
@@ -315,13 +323,7 @@ class Client {
     ok(kRegionWriteCmd, region(offset, index, static_cast<uint32_t>(data.size()), data));
   }
   static Bytes irqs(uint32_t flags, uint32_t index, uint32_t start, uint32_t count, const Bytes& data = {}) {
-    return Payload()
-        .u32(static_cast<uint32_t>(20 + data.size()))
-        .u32(flags)
-        .u32(index)
-        .u32(start)
-        .u32(count)
-        .raw(data);
+    return Payload().u32(static_cast<uint32_t>(20 + data.size())).u32(flags).u32(index).u32(start).u32(count).raw(data);
   }
 
  private:

@@ -36,7 +36,8 @@ TEST_F(RegionAccessTest, AWideAccessIsAsManyRegisterAccessesInAscendingOrder) {
   Client c = greeted();
   EXPECT_EQ(c.read_region(0, 0, 4), (Bytes{1, 2, 3, 0}));
   c.write_region(0, 1, {7, 8, 9, 9});
-  EXPECT_EQ(registers().accesses(), (std::vector<Access>{{'r', 0, {1}}, {'r', 1, {2}}, {'r', 2, {3}}, {'w', 1, {7}}, {'w', 2, {8}}}));
+  EXPECT_EQ(registers().accesses(),
+            (std::vector<Access>{{'r', 0, {1}}, {'r', 1, {2}}, {'r', 2, {3}}, {'w', 1, {7}}, {'w', 2, {8}}}));
 }
 
 TEST_F(RegionAccessTest, OnlyMultiplesOfTheSpacingAreRegistersAndTheRestReadsZero) {
@@ -128,7 +129,8 @@ TEST_F(RegionAccessTest, ConfigurationSpaceIsTheHeaderOfAnIpmiFunction) {
 }
 
 TEST_F(RegionAccessTest, TheClassSaysWhichInterfaceItIs) {
-  for (auto [kind, interface] : {std::pair{registers::InterfaceKind::kSmic, 0}, {registers::InterfaceKind::kKcs, 1},
+  for (auto [kind, interface] : {std::pair{registers::InterfaceKind::kSmic, 0},
+                                 {registers::InterfaceKind::kKcs, 1},
                                  {registers::InterfaceKind::kBt, 2}}) {
     start(kind);
     Client c = greeted();
@@ -144,8 +146,8 @@ TEST_F(RegionAccessTest, Bar0IsSizedAsPciSizesIt) {
     unsigned spacing;
     uint32_t sized;
   };
-  for (Case k : {Case{BarKind::kIo, 1, 0xfffffff9}, Case{BarKind::kIo, 4, 0xfffffff1}, Case{BarKind::kIo, 16, 0xffffffc1},
-                 Case{BarKind::kMemory, 4, 0xfffff000}}) {
+  for (Case k : {Case{BarKind::kIo, 1, 0xfffffff9}, Case{BarKind::kIo, 4, 0xfffffff1},
+                 Case{BarKind::kIo, 16, 0xffffffc1}, Case{BarKind::kMemory, 4, 0xfffff000}}) {
     options_.pci.bar = k.kind;
     options_.pci.spacing = k.spacing;
     start();
@@ -194,7 +196,8 @@ TEST_F(RegionAccessTest, AccessesPastTheEndOrToNoRegionAreRefused) {
                                        {0, 9, 1},
                                        {0, 0xffffffff, 1},
                                        {0, 0, 0xffffffff}}) {
-    EXPECT_EQ(c.fails(kRegionReadCmd, Client::region(offset, region, count)), kEinval) << offset << " " << region << " " << count;
+    EXPECT_EQ(c.fails(kRegionReadCmd, Client::region(offset, region, count)), kEinval)
+        << offset << " " << region << " " << count;
     if (count <= 1000) {
       EXPECT_EQ(c.fails(kRegionWriteCmd, Client::region(offset, region, count, Bytes(count, 0xee))), kEinval)
           << offset << " " << region << " " << count;

@@ -53,7 +53,8 @@ TEST_F(RegionInfoTest, MemoryBarHasAPage) {
 TEST_F(RegionInfoTest, ARegionThatIsNotThereIsRefused) {
   start();
   Client c = greeted();
-  for (uint32_t index : {9u, 10u, 0x80000000u, 0xffffffffu}) EXPECT_EQ(c.fails(kGetRegionInfoCmd, info(index)), kEinval);
+  for (uint32_t index : {9u, 10u, 0x80000000u, 0xffffffffu})
+    EXPECT_EQ(c.fails(kGetRegionInfoCmd, info(index)), kEinval);
 }
 
 TEST_F(RegionInfoTest, BadSizesAndArgszAndFieldsAreRefused) {

@@ -47,16 +47,16 @@ std::string peer_name(int fd) {
 }
 
 Error path_error(const std::string& path, const std::string& what, int error) {
-  ErrorCode code = error == EACCES || error == EPERM ? ErrorCode::kPermission
+  ErrorCode code = error == EACCES || error == EPERM     ? ErrorCode::kPermission
                    : error == ENOENT || error == ENOTDIR ? ErrorCode::kNotFound
-                   : error == EADDRINUSE ? ErrorCode::kAlreadyExists
-                                         : ErrorCode::kIo;
+                   : error == EADDRINUSE                 ? ErrorCode::kAlreadyExists
+                                                         : ErrorCode::kIo;
   return Error{code, path + ": " + what + ": " + std::strerror(error)};
 }
 
 // Makes way for a new socket file: a socket that nobody serves is removed, anything else is refused.
 Status make_way(const std::string& path, const sockaddr_un& address) {
-  struct stat st{};
+  struct stat st {};
   if (::lstat(path.c_str(), &st) != 0) {
     if (errno == ENOENT) return {};
     return path_error(path, "cannot be looked at", errno);
@@ -69,7 +69,8 @@ Status make_way(const std::string& path, const sockaddr_un& address) {
   if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 || errno == EAGAIN) {
     return Error{ErrorCode::kAlreadyExists, path + ": is served by a running process"};
   }
-  if (errno != ECONNREFUSED) return path_error(path, "a socket is there that cannot be asked whether it is served", errno);
+  if (errno != ECONNREFUSED)
+    return path_error(path, "a socket is there that cannot be asked whether it is served", errno);
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) return path_error(path, "stale socket cannot be removed", errno);
   return {};
 }
@@ -102,7 +103,8 @@ class Server::Impl {
   void serve(Client& client);
   // The first message. Fills `agreement` and `hello` (its header), or has refused the client.
   bool greet(Stream& stream, const std::string& who, Agreement& agreement, vfio_user::Header& hello);
-  bool refuse(Stream& stream, const std::string& who, const vfio_user::Header& header, int error_no, const std::string& why);
+  bool refuse(Stream& stream, const std::string& who, const vfio_user::Header& header, int error_no,
+              const std::string& why);
   bool claim();
   void release();
   void converse(Client& client, Stream& stream, Session& session, Intx& intx, const std::string& who);
@@ -135,7 +137,8 @@ Status Server::Impl::start() {
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof address.sun_path || path.find('\0') != std::string::npos) {
     return Error{ErrorCode::kInvalidArgument, "socket path '" + path + "' has " + std::to_string(path.size()) +
-                                                  " bytes, 1 to " + std::to_string(sizeof address.sun_path - 1) + " expected"};
+                                                  " bytes, 1 to " + std::to_string(sizeof address.sun_path - 1) +
+                                                  " expected"};
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   if (auto s = make_way(path, address); !s) return s;
@@ -147,7 +150,7 @@ Status Server::Impl::start() {
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     return path_error(path, "bind", errno);
   }
-  struct stat st{};
+  struct stat st {};
   if (::lstat(path.c_str(), &st) == 0) {
     device_number_ = st.st_dev;
     inode_ = st.st_ino;
@@ -204,7 +207,8 @@ void Server::Impl::accepted(UniqueFd fd) {
 
 bool Server::Impl::claim() {
   std::unique_lock lock(mutex_);
-  if (!changed_.wait_for(lock, options_.claim_wait, [this] { return !occupied_ || stopping_; }) || stopping_) return false;
+  if (!changed_.wait_for(lock, options_.claim_wait, [this] { return !occupied_ || stopping_; }) || stopping_)
+    return false;
   occupied_ = true;
   return true;
 }
@@ -301,7 +305,8 @@ void Server::Impl::serve(Client& client) {
             intx_ = &intx;
           }
           registers.set_interrupt_handler([&intx](bool level) { intx.set_level(level); });
-          Session session(*device_, registers, intx, counters_, agreement, [this](std::string_view text) { log(std::string(text)); });
+          Session session(*device_, registers, intx, counters_, agreement,
+                          [this](std::string_view text) { log(std::string(text)); });
           log(who + " is connected, " + std::string(to_string(registers.kind())));
           Bytes out;
           if (!hello.no_reply()) {
@@ -401,9 +406,10 @@ void Server::Impl::begin_stop() {
   if (stopping_) return;
   stopping_ = true;
   listening_.reset();
-  struct stat st{};
+  struct stat st {};
   // Only our own file: somebody may have put another in its place.
-  if (inode_ != 0 && ::lstat(options_.socket_path.c_str(), &st) == 0 && st.st_dev == device_number_ && st.st_ino == inode_) {
+  if (inode_ != 0 && ::lstat(options_.socket_path.c_str(), &st) == 0 && st.st_dev == device_number_ &&
+      st.st_ino == inode_) {
     ::unlink(options_.socket_path.c_str());
   }
   changed_.notify_all();

@@ -1,12 +1,12 @@
-// Serves one register interface as a vfio-user PCI device on a unix socket, for QEMU's -device vfio-user-pci or any other
-// client of the protocol.
+// Serves one register interface as a vfio-user PCI device on a unix socket, for QEMU's -device vfio-user-pci or any
+// other client of the protocol.
 //
-// Threads: all servers of a process share one thread that accepts; each connected client has a thread of its own, so that a
-// port whose accesses block (one over gRPC) holds up its own client and nobody else, and a register access costs one receive
-// and one send. A listening server without a client costs a descriptor.
+// Threads: all servers of a process share one thread that accepts; each connected client has a thread of its own, so
+// that a port whose accesses block (one over gRPC) holds up its own client and nobody else, and a register access costs
+// one receive and one send. A listening server without a client costs a descriptor.
 //
-// The port is attached when a client has said VERSION and let go when the client is gone. A busy interface, and a second
-// client, are refused with an error reply to VERSION (EBUSY).
+// The port is attached when a client has said VERSION and let go when the client is gone. A busy interface, and a
+// second client, are refused with an error reply to VERSION (EBUSY).
 #pragma once
 
 #include <chrono>
@@ -53,13 +53,13 @@ class Server {
   using Options = ServerOptions;
 
   // Listens. A socket file that nobody serves is replaced. Errors: kInvalidArgument (options, path), kAlreadyExists
-  // (somebody serves that socket, or it is something else than a socket), kPermission, kIo. The provider must outlive the
-  // server.
+  // (somebody serves that socket, or it is something else than a socket), kPermission, kIo. The provider must outlive
+  // the server.
   static Result<std::unique_ptr<Server>> start(Options options, registers::PortProvider& provider);
   ~Server();  // stops
 
-  // Graceful, as QEMU needs it (reference vfio_user_qemu.md §5): answer what was asked, say goodbye (shutdown), read on until the
-  // client has closed or drain_wait is over, close. Then the socket file is removed.
+  // Graceful, as QEMU needs it (reference vfio_user_qemu.md §5): answer what was asked, say goodbye (shutdown), read on
+  // until the client has closed or drain_wait is over, close. Then the socket file is removed.
   void stop();
   // The first half: no new clients, goodbye is said. For stopping many at once; stop() must follow.
   void begin_stop();

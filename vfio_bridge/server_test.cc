@@ -1,7 +1,6 @@
 // The server around the protocol: sockets, clients one after the other, and the end.
 #include "vfio_bridge/server.h"
 
-
 #include <cerrno>
 #include <condition_variable>
 #include <fstream>
@@ -25,7 +24,7 @@ TEST_F(ServerTest, TheSocketIsForItsOwnerAlone) {
   mode_t old = ::umask(0);
   start();
   ::umask(old);
-  struct stat st{};
+  struct stat st {};
   ASSERT_EQ(::stat(options_.socket_path.c_str(), &st), 0);
   EXPECT_EQ(st.st_mode & 0777, 0600u);
 }

@@ -18,7 +18,8 @@ namespace {
 
 constexpr size_t kRunMax = 256;
 
-// An eventfd is the only thing a client may hand over to be signalled. Where /proc is not there to ask, anything is taken.
+// An eventfd is the only thing a client may hand over to be signalled. Where /proc is not there to ask, anything is
+// taken.
 bool is_eventfd(int fd) {
   char target[64];
   std::string path = "/proc/self/fd/" + std::to_string(fd);
@@ -77,7 +78,8 @@ void Session::handle(const vfio_user::Message& message, Descriptors descriptors,
   }
   if (!descriptors.empty() && command != Command::kDmaMap && command != Command::kDeviceSetIrqs) {
     flush(out);
-    return reply_error(header, EINVAL, std::to_string(descriptors.size()) + " descriptors came, none are expected", out);
+    return reply_error(header, EINVAL, std::to_string(descriptors.size()) + " descriptors came, none are expected",
+                       out);
   }
   switch (command) {
     case Command::kVersion: return reply_error(header, EINVAL, "the version was agreed upon before", out);
@@ -110,7 +112,8 @@ void Session::dma_map(const Header& header, ByteView payload, const Descriptors&
     return reply_error(header, EINVAL, "flags are neither readable nor writeable, or something else besides", out);
   }
   if (descriptors.size() > 1) return reply_error(header, EINVAL, "more than one descriptor for one window", out);
-  if (int error = dma_.map(map->address, map->size)) return reply_error(header, error, "the window cannot be mapped", out);
+  if (int error = dma_.map(map->address, map->size))
+    return reply_error(header, error, "the window cannot be mapped", out);
   reply(header, {}, out);  // the descriptor is closed: this device does no DMA
 }
 
@@ -138,10 +141,11 @@ void Session::get_info(const Header& header, ByteView payload, Bytes& out) {
   if (info->flags != 0 || info->num_regions != 0 || info->num_irqs != 0) {
     return reply_error(header, EINVAL, "a field besides argsz is not 0", out);
   }
-  reply(header,
-        encode(vfio_user::DeviceInfo{vfio_user::kDeviceInfoBytes, vfio_user::kDeviceFlagReset | vfio_user::kDeviceFlagPci,
-                                     vfio_user::kRegionCount, vfio_user::kIrqCount}),
-        out);
+  reply(
+      header,
+      encode(vfio_user::DeviceInfo{vfio_user::kDeviceInfoBytes, vfio_user::kDeviceFlagReset | vfio_user::kDeviceFlagPci,
+                                   vfio_user::kRegionCount, vfio_user::kIrqCount}),
+      out);
 }
 
 uint64_t Session::region_size(uint32_t region) const {
@@ -167,7 +171,8 @@ void Session::get_region_io_fds(const Header& header, ByteView payload, Bytes& o
   auto fds = vfio_user::decode_region_io_fds(payload);
   if (!fds) return reply_error(header, EINVAL, fds.error().message, out);
   if (fds->argsz < vfio_user::kRegionIoFdsBytes) return reply_error(header, EINVAL, "argsz is below 16", out);
-  if (fds->flags != 0 || fds->count != 0) return reply_error(header, EINVAL, "a field besides argsz and index is not 0", out);
+  if (fds->flags != 0 || fds->count != 0)
+    return reply_error(header, EINVAL, "a field besides argsz and index is not 0", out);
   if (fds->index >= vfio_user::kRegionCount) return reply_error(header, EINVAL, "there is no such region", out);
   reply_error(header, ENOTSUP, "registers have side effects: no region is offered through descriptors", out);
 }
@@ -182,7 +187,8 @@ void Session::get_irq_info(const Header& header, ByteView payload, Bytes& out) {
   auto info = vfio_user::decode_irq_info(payload);
   if (!info) return reply_error(header, EINVAL, info.error().message, out);
   if (info->argsz < vfio_user::kIrqInfoBytes) return reply_error(header, EINVAL, "argsz is below 16", out);
-  if (info->flags != 0 || info->count != 0) return reply_error(header, EINVAL, "a field besides argsz and index is not 0", out);
+  if (info->flags != 0 || info->count != 0)
+    return reply_error(header, EINVAL, "a field besides argsz and index is not 0", out);
   if (info->index >= vfio_user::kIrqCount) return reply_error(header, EINVAL, "there is no such interrupt type", out);
   uint32_t count = irq_count(info->index);
   uint32_t flags = 0;
@@ -218,20 +224,25 @@ void Session::set_irqs(const Header& header, ByteView payload, Descriptors& desc
   }
   uint64_t end = uint64_t{set.start} + set.count;
   if (end > irq_count(set.index)) {
-    return reply_error(header, EINVAL, "interrupts " + std::to_string(set.start) + " to " + std::to_string(end - 1) +
-                                           " are not there, the type has " + std::to_string(irq_count(set.index)), out);
+    return reply_error(header, EINVAL,
+                       "interrupts " + std::to_string(set.start) + " to " + std::to_string(end - 1) +
+                           " are not there, the type has " + std::to_string(irq_count(set.index)),
+                       out);
   }
   // From here on it is the one interrupt of INTx or ERR.
   if (eventfd) {
     if (!descriptors.empty() && descriptors.size() != set.count) {
-      return reply_error(header, EINVAL, std::to_string(descriptors.size()) + " descriptors came for " +
-                                             std::to_string(set.count) + " interrupts", out);
+      return reply_error(
+          header, EINVAL,
+          std::to_string(descriptors.size()) + " descriptors came for " + std::to_string(set.count) + " interrupts",
+          out);
     }
     UniqueFd fd;  // none: de-assigns
     if (!descriptors.empty()) {
       fd = std::move(descriptors.front());
       if (!is_eventfd(fd.get())) return reply_error(header, EINVAL, "the descriptor is not an eventfd", out);
-      if (!make_nonblocking(fd.get())) return reply_error(header, EINVAL, "the eventfd cannot be made non-blocking", out);
+      if (!make_nonblocking(fd.get()))
+        return reply_error(header, EINVAL, "the eventfd cannot be made non-blocking", out);
     }
     if (set.flags & vfio_user::kIrqActionTrigger) {
       if (is_intx) {

@@ -1,5 +1,5 @@
-// One client's vfio-user conversation after VERSION: messages in, replies out. No socket and no thread; what it calls is
-// the register port, on the spot, so it takes as long as the port's own access does and never waits for a BMC.
+// One client's vfio-user conversation after VERSION: messages in, replies out. No socket and no thread; what it calls
+// is the register port, on the spot, so it takes as long as the port's own access does and never waits for a BMC.
 #pragma once
 
 #include <atomic>

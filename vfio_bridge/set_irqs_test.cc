@@ -266,7 +266,8 @@ TEST_F(SetIrqsTest, EveryCombinationOfFlagsThatIsNotOneDataAndOneActionIsRefused
   for (uint32_t flags = 0; flags < 128; ++flags) {
     uint32_t data = flags & 7;
     uint32_t action = flags & 0x38;
-    bool legal = (data == kNone || data == kBool) && (action == kMask || action == kUnmask || action == kTrigger) && flags < 64;
+    bool legal =
+        (data == kNone || data == kBool) && (action == kMask || action == kUnmask || action == kTrigger) && flags < 64;
     if (data == kEventfd) continue;  // has tests of its own
     Bytes p = Client::irqs(flags, 0, 0, 1, (flags & kBool) ? Bytes{1} : Bytes{});
     if (legal) {
@@ -302,7 +303,8 @@ TEST_F(SetIrqsTest, BadDescriptorsAreRefusedAndClosed) {
   Event e;
   UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   size_t before = open_descriptors();
-  EXPECT_EQ(c.fails(kSetIrqsCmd, Client::irqs(kEventfd | kTrigger, 0, 0, 1), {e.fd(), e.fd()}), kEinval) << "two for one";
+  EXPECT_EQ(c.fails(kSetIrqsCmd, Client::irqs(kEventfd | kTrigger, 0, 0, 1), {e.fd(), e.fd()}), kEinval)
+      << "two for one";
   EXPECT_EQ(c.fails(kSetIrqsCmd, Client::irqs(kEventfd | kTrigger, 0, 0, 1), std::vector<int>(253, e.fd())), kEinval);
   EXPECT_EQ(c.fails(kSetIrqsCmd, Client::irqs(kEventfd | kTrigger, 0, 0, 1), {null.get()}), kEinval) << "no eventfd";
   EXPECT_EQ(c.fails(kSetIrqsCmd, Client::irqs(kNone | kUnmask, 0, 0, 1), {e.fd()}), kEinval) << "none expected";

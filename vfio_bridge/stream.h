@@ -37,7 +37,8 @@ class Stream {
  private:
   int fd_;
   vfio_user::MessageBuffer buffer_;
-  // Descriptors whose message is not whole yet. All that is whole is taken out between two receives, so there is one owner.
+  // Descriptors whose message is not whole yet. All that is whole is taken out between two receives, so there is one
+  // owner.
   uint64_t owner_ = 0;
   Descriptors pending_;
 };

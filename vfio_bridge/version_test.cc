@@ -29,8 +29,9 @@ class VersionTest : public ProtocolTest {
 
 TEST_F(VersionTest, QemusProposalIsAnsweredWithASubsetOfItsCapabilities) {
   start();
-  auto j = agreed(R"({"capabilities":{"pgsizes":4096,"max_msg_fds":16,"max_dma_maps":65535,"max_data_xfer_size":1048576,)"
-                  R"("migration":{"max_bitmap_size":268435456,"pgsize":4096},"write_multiple":true}})");
+  auto j =
+      agreed(R"({"capabilities":{"pgsizes":4096,"max_msg_fds":16,"max_dma_maps":65535,"max_data_xfer_size":1048576,)"
+             R"("migration":{"max_bitmap_size":268435456,"pgsize":4096},"write_multiple":true}})");
   auto caps = j.at("capabilities");
   EXPECT_EQ(caps.at("write_multiple"), true);
   EXPECT_EQ(caps.at("pgsizes"), 4096);

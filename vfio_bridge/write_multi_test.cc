@@ -25,7 +25,8 @@ class WriteMultiTest : public ProtocolTest {};
 TEST_F(WriteMultiTest, WritesAreDoneInOrderAndCounted) {
   start(registers::InterfaceKind::kBt);
   Client c = greeted();
-  Bytes p = c.ok(kWriteMultiCmd, many(4, {one(0, 0, 1, 1), one(1, 0, 1, 0x10), one(1, 0, 1, 0x11), one(0, 0, 3, 0x050403)}));
+  Bytes p =
+      c.ok(kWriteMultiCmd, many(4, {one(0, 0, 1, 1), one(1, 0, 1, 0x10), one(1, 0, 1, 0x11), one(0, 0, 3, 0x050403)}));
   EXPECT_EQ(p, Bytes(Payload().u64(4)));
   EXPECT_EQ(registers().accesses(),
             (std::vector<Access>{{'w', 0, {1}}, {'W', 1, {0x10, 0x11}}, {'w', 0, {3}}, {'w', 1, {4}}, {'w', 2, {5}}}));
@@ -47,7 +48,8 @@ TEST_F(WriteMultiTest, ConfigurationSpaceCanBeWrittenToo) {
 TEST_F(WriteMultiTest, OneBadWriteRefusesAllOfThem) {
   start();
   Client c = greeted();
-  for (const Bytes& bad : {one(8, 0, 1, 0), one(0, 9, 1, 0), one(0, 0, 9, 0), one(UINT64_MAX, 0, 1, 0), one(1, 0, 8, 0)}) {
+  for (const Bytes& bad :
+       {one(8, 0, 1, 0), one(0, 9, 1, 0), one(0, 0, 9, 0), one(UINT64_MAX, 0, 1, 0), one(1, 0, 8, 0)}) {
     EXPECT_EQ(c.fails(kWriteMultiCmd, many(2, {one(0, 0, 1, 0x77), bad})), kEinval);
   }
   EXPECT_TRUE(registers().accesses().empty());
@@ -57,7 +59,8 @@ TEST_F(WriteMultiTest, ACountThatIsNotWhatCameIsRefused) {
   start();
   Client c = greeted();
   Bytes w = one(0, 0, 1, 1);
-  for (uint64_t n : {uint64_t{0}, uint64_t{2}, UINT64_MAX, uint64_t{1} << 61}) EXPECT_EQ(c.fails(kWriteMultiCmd, many(n, {w})), kEinval);
+  for (uint64_t n : {uint64_t{0}, uint64_t{2}, UINT64_MAX, uint64_t{1} << 61})
+    EXPECT_EQ(c.fails(kWriteMultiCmd, many(n, {w})), kEinval);
   for (size_t n : {size_t{0}, size_t{7}, size_t{9}, size_t{31}, size_t{33}}) {
     Bytes p = many(1, {w});
     p.resize(n);

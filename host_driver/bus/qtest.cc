@@ -264,7 +264,8 @@ Result<Fd> Machine::establish() {
   lines_.clear();
   auto handshake = [&]() -> Status {
     constexpr std::string_view kIntercept = "irq_intercept_in ioapic\n";
-    if (::send(fd->get(), kIntercept.data(), kIntercept.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(kIntercept.size())) {
+    if (::send(fd->get(), kIntercept.data(), kIntercept.size(), MSG_NOSIGNAL) !=
+        static_cast<ssize_t>(kIntercept.size())) {
       return Error{ErrorCode::kUnavailable, path_ + ": send: " + std::strerror(errno)};
     }
     for (std::string text;;) {
@@ -274,7 +275,8 @@ Result<Fd> Machine::establish() {
         } else if (parse_answer(text).ok) {
           return {};
         } else {
-          return Error{ErrorCode::kProtocol, path_ + ": QEMU answers irq_intercept_in with '" + text.substr(0, 100) + "'"};
+          return Error{ErrorCode::kProtocol,
+                       path_ + ": QEMU answers irq_intercept_in with '" + text.substr(0, 100) + "'"};
         }
       }
       char bytes[1024];
@@ -501,15 +503,17 @@ Result<std::unique_ptr<registers::RegisterPort>> connect_qtest(const std::string
     } else if (options.base == 0xe4) {
       kind = InterfaceKind::kBt;
     } else {
-      return Error{ErrorCode::kInvalidArgument,
-                   "qtest:" + socket + ": what is at " + hex(options.base) + "? say kind=kcs or kind=bt (0xca2 and 0xe4 are known)"};
+      return Error{ErrorCode::kInvalidArgument, "qtest:" + socket + ": what is at " + hex(options.base) +
+                                                    "? say kind=kcs or kind=bt (0xca2 and 0xe4 are known)"};
     }
   }
   if (options.base > 0xffff - (registers::register_count(*kind) - 1)) {
-    return Error{ErrorCode::kInvalidArgument, "qtest:" + socket + ": registers at " + hex(options.base) + " go past I/O port 0xffff"};
+    return Error{ErrorCode::kInvalidArgument,
+                 "qtest:" + socket + ": registers at " + hex(options.base) + " go past I/O port 0xffff"};
   }
   if (options.irq > kIrqMax) {
-    return Error{ErrorCode::kInvalidArgument, "qtest:" + socket + ": irq " + std::to_string(options.irq) + " is above " + std::to_string(kIrqMax)};
+    return Error{ErrorCode::kInvalidArgument,
+                 "qtest:" + socket + ": irq " + std::to_string(options.irq) + " is above " + std::to_string(kIrqMax)};
   }
   auto machine = Machine::of(socket, options);
   if (!machine) return machine.error();
@@ -519,7 +523,8 @@ Result<std::unique_ptr<registers::RegisterPort>> connect_qtest(const std::string
 Result<std::unique_ptr<registers::RegisterPort>> open_qtest(const BusSpec& spec, const OpenOptions&) {
   QtestOptions options;
   if (!spec.base) {
-    return Error{ErrorCode::kInvalidArgument, spec.text + ": has no I/O port, expected qtest:SOCKET@0xe4 (BT) or @0xca2 (KCS)"};
+    return Error{ErrorCode::kInvalidArgument,
+                 spec.text + ": has no I/O port, expected qtest:SOCKET@0xe4 (BT) or @0xca2 (KCS)"};
   }
   options.base = *spec.base;
   for (const auto& [name, value] : spec.options) {
@@ -527,10 +532,12 @@ Result<std::unique_ptr<registers::RegisterPort>> open_qtest(const BusSpec& spec,
       for (auto kind : {InterfaceKind::kKcs, InterfaceKind::kBt, InterfaceKind::kSmic}) {
         if (value == to_string(kind)) options.kind = kind;
       }
-      if (!options.kind) return Error{ErrorCode::kInvalidArgument, spec.text + ": kind '" + value + "' is not one of kcs, bt, smic"};
+      if (!options.kind)
+        return Error{ErrorCode::kInvalidArgument, spec.text + ": kind '" + value + "' is not one of kcs, bt, smic"};
     } else if (name == "irq") {
       auto irq = parse_number(value, kIrqMax);
-      if (!irq) return Error{ErrorCode::kInvalidArgument, spec.text + ": irq '" + value + "' is not a number from 0 to 23"};
+      if (!irq)
+        return Error{ErrorCode::kInvalidArgument, spec.text + ": irq '" + value + "' is not a number from 0 to 23"};
       options.irq = static_cast<unsigned>(*irq);
     } else {
       return Error{ErrorCode::kInvalidArgument, spec.text + ": unknown option '" + name + "', qtest has: kind, irq"};

@@ -2,13 +2,15 @@
 //
 //   qtest:SOCKET@0xe4[?kind=bt&irq=5]
 //
-// QEMU runs with -accel tcg -S -qtest unix:SOCKET,server=on,wait=off -qtest-log /dev/null: the guest's CPU never starts, this
-// end does its port I/O. Text, one line a command ("inb 0xe4", "outb 0xe4 0x01"), one line a reply ("OK 0x00c0"), replies in
-// order; lines "IRQ raise 5", "IRQ lower 5" come in between once the interrupt controller's inputs are intercepted.
+// QEMU runs with -accel tcg -S -qtest unix:SOCKET,server=on,wait=off -qtest-log /dev/null: the guest's CPU never
+// starts, this end does its port I/O. Text, one line a command ("inb 0xe4", "outb 0xe4 0x01"), one line a reply ("OK
+// 0x00c0"), replies in order; lines "IRQ raise 5", "IRQ lower 5" come in between once the interrupt controller's inputs
+// are intercepted.
 //
 // A machine has one qtest socket and takes one client on it: all ports of one socket in this process share the
-// connection and its thread. A read is one round trip; writes are posted; a burst is one send with all its lines in flight.
-// A lost machine takes the link of all its ports down: reads give 0xFF, and it is connected to again with bounded back-off.
+// connection and its thread. A read is one round trip; writes are posted; a burst is one send with all its lines in
+// flight. A lost machine takes the link of all its ports down: reads give 0xFF, and it is connected to again with
+// bounded back-off.
 #pragma once
 
 #include <chrono>
@@ -35,8 +37,8 @@ struct QtestOptions {
   std::chrono::milliseconds backoff_most{1'000};
 };
 
-// Errors: kInvalidArgument, kNotFound (no such socket), kUnavailable (QEMU is gone), kTimeout (somebody else is its client, or it
-// hangs), kProtocol (not qtest, or a machine without I/O APIC).
+// Errors: kInvalidArgument, kNotFound (no such socket), kUnavailable (QEMU is gone), kTimeout (somebody else is its
+// client, or it hangs), kProtocol (not qtest, or a machine without I/O APIC).
 Result<std::unique_ptr<registers::RegisterPort>> connect_qtest(const std::string& socket, const QtestOptions& options);
 
 // For the table of schemes.

@@ -31,7 +31,8 @@ Result<Fd> connect_unix(const std::string& path, std::chrono::milliseconds wait)
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof address.sun_path || path.find('\0') != std::string::npos) {
     return Error{ErrorCode::kInvalidArgument, "socket path '" + path + "' has " + std::to_string(path.size()) +
-                                                  " bytes, 1 to " + std::to_string(sizeof address.sun_path - 1) + " expected"};
+                                                  " bytes, 1 to " + std::to_string(sizeof address.sun_path - 1) +
+                                                  " expected"};
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -41,7 +42,8 @@ Result<Fd> connect_unix(const std::string& path, std::chrono::milliseconds wait)
   ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv);
   if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
     int error = errno;
-    return Error{code_of(error), path + ": " + (error == ECONNREFUSED ? "nobody serves this socket" : std::strerror(error))};
+    return Error{code_of(error),
+                 path + ": " + (error == ECONNREFUSED ? "nobody serves this socket" : std::strerror(error))};
   }
   return fd;
 }

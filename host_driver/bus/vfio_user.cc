@@ -38,13 +38,19 @@ ErrorCode code_of(uint32_t error_no) {
   }
 }
 
-std::string text_of(uint32_t error_no) { return error_no == 0 ? "an error without a number" : std::strerror(static_cast<int>(error_no)); }
+std::string text_of(uint32_t error_no) {
+  return error_no == 0 ? "an error without a number" : std::strerror(static_cast<int>(error_no));
+}
 
 // One connection, brought up; used by one thread at a time but for its two descriptors.
 class Connection {
  public:
   Connection(Fd socket, Fd event, std::string path, std::chrono::milliseconds wait)
-      : socket_(std::move(socket)), event_(std::move(event)), path_(std::move(path)), wait_(wait), in_(kReplyBytesMax) {}
+      : socket_(std::move(socket)),
+        event_(std::move(event)),
+        path_(std::move(path)),
+        wait_(wait),
+        in_(kReplyBytesMax) {}
 
   Status bring_up(unsigned spacing);
 
@@ -71,10 +77,12 @@ class Connection {
  private:
   RegionAccess access(uint16_t reg) const { return {static_cast<uint64_t>(reg) * spacing_, vfio_user::kRegionBar0, 1}; }
   void put_posted(Command command, ByteView payload, ByteView data = {}) {
-    vfio_user::append_message(out_, Header{next_id_++, static_cast<uint16_t>(command), 0, vfio_user::kFlagNoReply, 0}, payload,
-                              data);
+    vfio_user::append_message(out_, Header{next_id_++, static_cast<uint16_t>(command), 0, vfio_user::kFlagNoReply, 0},
+                              payload, data);
   }
-  Error lost(const std::string& why, ErrorCode code = ErrorCode::kUnavailable) const { return Error{code, path_ + ": " + why}; }
+  Error lost(const std::string& why, ErrorCode code = ErrorCode::kUnavailable) const {
+    return Error{code, path_ + ": " + why};
+  }
   // The next reply, which must be to this message. Its payload is good until the next call.
   Result<ByteView> take_reply(uint16_t id, Command command);
   Result<ByteView> call(Command command, ByteView payload, int descriptor = -1);
@@ -102,8 +110,9 @@ Status Connection::flush() {
       if (errno == EINTR) continue;
       int error = errno;
       out_.clear();
-      return error == EAGAIN ? lost("the server takes no requests in " + std::to_string(wait_.count()) + " ms", ErrorCode::kTimeout)
-                             : lost(std::string("send: ") + std::strerror(error));
+      return error == EAGAIN
+                 ? lost("the server takes no requests in " + std::to_string(wait_.count()) + " ms", ErrorCode::kTimeout)
+                 : lost(std::string("send: ") + std::strerror(error));
     }
     left = left.subspan(static_cast<size_t>(n));
   }
@@ -119,8 +128,9 @@ Result<ByteView> Connection::take_reply(uint16_t id, Command command) {
       const Header& h = (*m)->header;
       if (!h.is_reply()) {
         // A command of the server's (DMA). We offered no memory, so there is none it could mean.
-        return lost("the server sent " + std::string(to_string(static_cast<Command>(h.command))) + " where a reply was due",
-                    ErrorCode::kProtocol);
+        return lost(
+            "the server sent " + std::string(to_string(static_cast<Command>(h.command))) + " where a reply was due",
+            ErrorCode::kProtocol);
       }
       if (h.id != id || h.command != static_cast<uint16_t>(command)) {
         return lost("the reply to message " + std::to_string(h.id) + " came where " + std::to_string(id) + " was due",
@@ -137,7 +147,8 @@ Result<ByteView> Connection::take_reply(uint16_t id, Command command) {
     } else if (n == 0) {
       return lost("the server has closed the connection");
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      return lost("no reply to " + std::string(to_string(command)) + " in " + std::to_string(wait_.count()) + " ms", ErrorCode::kTimeout);
+      return lost("no reply to " + std::string(to_string(command)) + " in " + std::to_string(wait_.count()) + " ms",
+                  ErrorCode::kTimeout);
     } else if (errno != EINTR) {
       return lost(std::string("receive: ") + std::strerror(errno));
     }
@@ -201,11 +212,13 @@ Status Connection::bring_up(unsigned spacing) {
   auto version = vfio_user::decode_version(*reply);
   if (!version) return lost(version.error().message, ErrorCode::kProtocol);
   if (version->major != ours.major || version->minor > ours.minor) {
-    return lost("the server answers VERSION with " + std::to_string(version->major) + "." + std::to_string(version->minor),
-                ErrorCode::kProtocol);
+    return lost(
+        "the server answers VERSION with " + std::to_string(version->major) + "." + std::to_string(version->minor),
+        ErrorCode::kProtocol);
   }
   if (version->json) {
-    // One boolean of a machine's JSON, wherever blanks may stand in it. Without it bursts go as single writes, which is right too.
+    // One boolean of a machine's JSON, wherever blanks may stand in it. Without it bursts go as single writes, which is
+    // right too.
     std::string packed;
     for (char c : *version->json) {
       if (c != ' ' && c != '\t' && c != '\n' && c != '\r') packed += c;
@@ -230,8 +243,9 @@ Status Connection::bring_up(unsigned spacing) {
   const Bytes& c = *config;
 
   if (c[0x0b] != 0x0c || c[0x0a] != 0x07 || c[0x09] > 2) {
-    return lost("PCI class " + to_hex(Bytes{c[0x0b], c[0x0a], c[0x09]}, "") + " is no IPMI interface, 0c0700 to 0c0702 are",
-                ErrorCode::kProtocol);
+    return lost(
+        "PCI class " + to_hex(Bytes{c[0x0b], c[0x0a], c[0x09]}, "") + " is no IPMI interface, 0c0700 to 0c0702 are",
+        ErrorCode::kProtocol);
   }
   kind_ = c[0x09] == 0 ? InterfaceKind::kSmic : c[0x09] == 1 ? InterfaceKind::kKcs : InterfaceKind::kBt;
   const bool is_io = (c[0x10] & 1) != 0;
@@ -240,12 +254,14 @@ Status Connection::bring_up(unsigned spacing) {
   const uint64_t needed = uint64_t{registers::register_count(kind_)} * spacing_ - (spacing_ - 1);
   constexpr uint32_t kBoth = vfio_user::kRegionFlagRead | vfio_user::kRegionFlagWrite;
   if (bar->size < needed || (bar->flags & kBoth) != kBoth) {
-    return lost("BAR0 has " + std::to_string(bar->size) + " bytes, " + std::to_string(needed) + " that can be read and written are needed",
+    return lost("BAR0 has " + std::to_string(bar->size) + " bytes, " + std::to_string(needed) +
+                    " that can be read and written are needed",
                 ErrorCode::kProtocol);
   }
 
   if (info->num_irqs > vfio_user::kIrqIntx && c[0x3d] != 0) {
-    auto irq_reply = call(Command::kDeviceGetIrqInfo, vfio_user::encode(vfio_user::IrqInfo{16, 0, vfio_user::kIrqIntx, 0}));
+    auto irq_reply =
+        call(Command::kDeviceGetIrqInfo, vfio_user::encode(vfio_user::IrqInfo{16, 0, vfio_user::kIrqIntx, 0}));
     if (!irq_reply) return irq_reply.error();
     auto irq = vfio_user::decode_irq_info(*irq_reply);
     if (!irq) return lost(irq.error().message, ErrorCode::kProtocol);
@@ -285,7 +301,8 @@ Result<uint8_t> Connection::take_read(uint16_t id) {
   if (!reply) return reply.error();
   auto data = vfio_user::decode_region_read_reply(*reply);
   if (!data) return lost(data.error().message, ErrorCode::kProtocol);
-  if (data->data.size() != 1) return lost("a register read came back with " + std::to_string(data->data.size()) + " bytes", ErrorCode::kProtocol);
+  if (data->data.size() != 1)
+    return lost("a register read came back with " + std::to_string(data->data.size()) + " bytes", ErrorCode::kProtocol);
   return data->data[0];
 }
 
@@ -454,7 +471,8 @@ class VfioUserPort : public registers::RegisterPort {
     auto backoff = options_.backoff_first;
     while (!ending_) {
       if (connection_) {  // only this thread makes and ends it
-        pollfd p[3] = {{wake_.get(), POLLIN, 0}, {connection_->event(), POLLIN, 0}, {connection_->socket(), POLLRDHUP, 0}};
+        pollfd p[3] = {
+            {wake_.get(), POLLIN, 0}, {connection_->event(), POLLIN, 0}, {connection_->socket(), POLLRDHUP, 0}};
         if (::poll(p, 3, -1) < 0 && errno != EINTR) continue;
         if (p[0].revents) drain_eventfd(wake_.get());
         // In this order: a signal that is here now came after every unmask that is noted by now.
@@ -494,8 +512,8 @@ class VfioUserPort : public registers::RegisterPort {
       backoff = std::min(backoff * 2, options_.backoff_most);
       auto made = establish();
       if (made && (*made)->kind() != kind_) {
-        made = Error{ErrorCode::kProtocol, path_ + ": the device is " + std::string(to_string((*made)->kind())) + " now, it was " +
-                                               std::string(to_string(kind_))};
+        made = Error{ErrorCode::kProtocol, path_ + ": the device is " + std::string(to_string((*made)->kind())) +
+                                               " now, it was " + std::string(to_string(kind_))};
       }
       if (!made) {
         std::lock_guard lock(link_mutex_);
@@ -542,9 +560,11 @@ class VfioUserPort : public registers::RegisterPort {
 
 }  // namespace
 
-Result<std::unique_ptr<registers::RegisterPort>> connect_vfio_user(const std::string& socket, const VfioUserOptions& options) {
+Result<std::unique_ptr<registers::RegisterPort>> connect_vfio_user(const std::string& socket,
+                                                                   const VfioUserOptions& options) {
   if (options.spacing != 0 && options.spacing != 1 && options.spacing != 4 && options.spacing != 16) {
-    return Error{ErrorCode::kInvalidArgument, "register spacing " + std::to_string(options.spacing) + " is not one of 1, 4, 16"};
+    return Error{ErrorCode::kInvalidArgument,
+                 "register spacing " + std::to_string(options.spacing) + " is not one of 1, 4, 16"};
   }
   auto port = std::make_unique<VfioUserPort>(socket, options);
   if (auto s = port->start(); !s) return s.error();

@@ -2,9 +2,9 @@
 //
 //   vfio-user:SOCKET[?spacing=1|4|16]
 //
-// Comes up as a host does: VERSION, device, region and interrupt information, configuration space (the class tells KCS, BT
-// or SMIC), an eventfd for INTx, then the Command register to enable the BAR. A read is one round trip; writes are posted
-// (No_reply) and go out at once; a burst is one send with all its messages in flight.
+// Comes up as a host does: VERSION, device, region and interrupt information, configuration space (the class tells KCS,
+// BT or SMIC), an eventfd for INTx, then the Command register to enable the BAR. A read is one round trip; writes are
+// posted (No_reply) and go out at once; a burst is one send with all its messages in flight.
 //
 // INTx is a level to the handler: true when the device signals, false when it is unmasked, which is done with the first
 // access after the interrupt, as QEMU does it; a line that is still high then signals again.
@@ -31,8 +31,8 @@ struct VfioUserOptions {
   std::chrono::milliseconds backoff_most{1'000};
 };
 
-// Errors: kInvalidArgument, kNotFound (no such socket), kUnavailable (nobody serves it), kBusy (another client or host),
-// kProtocol (not a vfio-user IPMI device), kTimeout, kPermission.
+// Errors: kInvalidArgument, kNotFound (no such socket), kUnavailable (nobody serves it), kBusy (another client or
+// host), kProtocol (not a vfio-user IPMI device), kTimeout, kPermission.
 Result<std::unique_ptr<registers::RegisterPort>> connect_vfio_user(const std::string& socket,
                                                                    const VfioUserOptions& options = {});
 

@@ -1,5 +1,5 @@
-// A vfio-user client of any kind, without sockets: bytes into the stream cutter, every payload decoder, VERSION's JSON, and a
-// session in front of an array of registers.
+// A vfio-user client of any kind, without sockets: bytes into the stream cutter, every payload decoder, VERSION's JSON,
+// and a session in front of an array of registers.
 #include <algorithm>
 #include <cstring>
 

@@ -44,10 +44,10 @@ class Qemu {
     pid_ = ::fork();
     if (pid_ == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      ::execlp("qemu-system-x86_64", "qemu-system-x86_64", "-accel", "tcg", "-S", "-M", "pc", "-m", "16", "-nodefaults", "-display",
-               "none", "-qtest", qtest.c_str(), "-qtest-log", "/dev/null", "-device", "ipmi-bmc-sim,id=bmc0", "-device",
-               "isa-ipmi-bt,bmc=bmc0,irq=5", "-device", "ipmi-bmc-sim,id=bmc1", "-device", "isa-ipmi-kcs,bmc=bmc1,irq=10",
-               static_cast<char*>(nullptr));
+      ::execlp("qemu-system-x86_64", "qemu-system-x86_64", "-accel", "tcg", "-S", "-M", "pc", "-m", "16", "-nodefaults",
+               "-display", "none", "-qtest", qtest.c_str(), "-qtest-log", "/dev/null", "-device",
+               "ipmi-bmc-sim,id=bmc0", "-device", "isa-ipmi-bt,bmc=bmc0,irq=5", "-device", "ipmi-bmc-sim,id=bmc1",
+               "-device", "isa-ipmi-kcs,bmc=bmc1,irq=10", static_cast<char*>(nullptr));
       ::_exit(127);
     }
   }
@@ -281,7 +281,8 @@ TEST_F(QtestBusTest, BusSpecsAreOpenedAndMistakesAreNamed) {
   auto port = open_spec("@0xca2?irq=10");
   ASSERT_TRUE(port.ok()) << port.error().message;
   expect_device_id(kcs_transaction(**port, kGetDeviceId));
-  for (const char* bad : {"", "@0x300", "@0xe4?kind=ssif", "@0xe4?irq=24", "@0xe4?irq=x", "@0xe4?speed=9", "@0xffff?kind=kcs"}) {
+  for (const char* bad :
+       {"", "@0x300", "@0xe4?kind=ssif", "@0xe4?irq=24", "@0xe4?irq=x", "@0xe4?speed=9", "@0xffff?kind=kcs"}) {
     auto p = open_spec(bad);
     ASSERT_FALSE(p.ok()) << bad;
     EXPECT_EQ(p.error().code, ErrorCode::kInvalidArgument) << p.error().message;
@@ -291,7 +292,8 @@ TEST_F(QtestBusTest, BusSpecsAreOpenedAndMistakesAreNamed) {
 // A peer that is not QEMU: what it says is given, then the end.
 class WrongPeer {
  public:
-  WrongPeer(const std::string& path, std::string says) : says_(std::move(says)), listening_(::socket(AF_UNIX, SOCK_STREAM, 0)) {
+  WrongPeer(const std::string& path, std::string says)
+      : says_(std::move(says)), listening_(::socket(AF_UNIX, SOCK_STREAM, 0)) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);

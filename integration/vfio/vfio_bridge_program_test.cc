@@ -77,9 +77,9 @@ class VfioBridgeProgramTest : public ::testing::Test {
   ~VfioBridgeProgramTest() override { std::filesystem::remove_all(directory_); }
   std::string in(const std::string& name) const { return directory_ + "/" + name; }
   std::unique_ptr<Program> daemon() {
-    return std::make_unique<Program>(std::vector<std::string>{"bmc_emu", std::string(BMCPAIR_SOURCE_DIR) + "/configs/one-bt.yaml",
-                                                              "--listen", "unix:" + in("g"), "--run-dir", in("run"), "--state",
-                                                              in("state")});
+    return std::make_unique<Program>(
+        std::vector<std::string>{"bmc_emu", std::string(BMCPAIR_SOURCE_DIR) + "/configs/one-bt.yaml", "--listen",
+                                 "unix:" + in("g"), "--run-dir", in("run"), "--state", in("state")});
   }
   std::unique_ptr<Program> bridge() {
     return std::make_unique<Program>(
@@ -124,7 +124,7 @@ TEST_F(VfioBridgeProgramTest, ARemoteBmcIsReachedThroughTheBridgeAndAStopIsOrder
   EXPECT_EQ(answer[2], 0x77);
   EXPECT_EQ(answer[4], 0x00);
 
-  struct stat st{};
+  struct stat st {};
   ASSERT_EQ(::stat(in("v").c_str(), &st), 0);
   EXPECT_EQ(st.st_mode & 0777, 0600u);
 

@@ -245,7 +245,8 @@ TEST_F(VfioUserBusTest, AServerThatNowServesAnotherKindIsNotTaken) {
   server_.reset();
   start(InterfaceKind::kKcs);
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  while (port->link().reason.find("it was bt") == std::string::npos && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+  while (port->link().reason.find("it was bt") == std::string::npos && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::yield();
   EXPECT_NE(port->link().reason.find("it was bt"), std::string::npos) << port->link().reason;
   EXPECT_FALSE(port->link().up);
 }

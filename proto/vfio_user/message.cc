@@ -236,8 +236,8 @@ Result<IrqSet> decode_irq_set(ByteView p) {
   }
   if ((set.flags & ~(kIrqDataFlags | kIrqActionFlags)) != 0 || std::popcount(set.flags & kIrqDataFlags) != 1 ||
       std::popcount(set.flags & kIrqActionFlags) != 1) {
-    return Error{ErrorCode::kProtocol, "DEVICE_SET_IRQS: flags " + std::to_string(set.flags) +
-                                           " are not one kind of data with one action"};
+    return Error{ErrorCode::kProtocol,
+                 "DEVICE_SET_IRQS: flags " + std::to_string(set.flags) + " are not one kind of data with one action"};
   }
   uint64_t wanted = (set.flags & kIrqDataBool) ? set.count : 0;
   if (data.size() != wanted) {
@@ -274,7 +274,9 @@ Result<RegionData> decode_region_read_reply(ByteView payload) {
 
 Result<RegionData> decode_region_write(ByteView payload) { return decode_access_with_data(payload, "REGION_WRITE"); }
 
-Result<RegionAccess> decode_region_write_reply(ByteView payload) { return decode_access(payload, "REGION_WRITE reply"); }
+Result<RegionAccess> decode_region_write_reply(ByteView payload) {
+  return decode_access(payload, "REGION_WRITE reply");
+}
 
 Result<std::vector<MultiWrite>> decode_write_multi(ByteView p) {
   if (p.size() < 8) return wrong_size("REGION_WRITE_MULTI", p.size(), "at least 8");
@@ -370,7 +372,8 @@ uint64_t MessageBuffer::descriptor_owner() const {
   for (;;) {
     if (end_ - at < kHeaderBytes) return consumed_ + (at - begin_);  // its command is not known yet
     Header h = *decode_header(ByteView(bytes_).subspan(at, kHeaderBytes));
-    if (h.command == static_cast<uint16_t>(Command::kDmaMap) || h.command == static_cast<uint16_t>(Command::kDeviceSetIrqs)) {
+    if (h.command == static_cast<uint16_t>(Command::kDmaMap) ||
+        h.command == static_cast<uint16_t>(Command::kDeviceSetIrqs)) {
       able = at;
     }
     if (h.size < kHeaderBytes || h.size >= end_ - at) break;

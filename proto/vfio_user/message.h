@@ -1,8 +1,8 @@
 // vfio-user messages: header, payloads and the cutting of a byte stream into messages. Codec only: no socket, no
 // descriptor, no JSON (VERSION carries its JSON as text).
 //
-// Source: the vfio-user protocol specification as QEMU publishes it (docs/interop/vfio-user). All fields are in the byte
-// order of the host, as the specification has it. Names of fields are the specification's.
+// Source: the vfio-user protocol specification as QEMU publishes it (docs/interop/vfio-user). All fields are in the
+// byte order of the host, as the specification has it. Names of fields are the specification's.
 #pragma once
 
 #include <array>
@@ -204,8 +204,8 @@ constexpr uint32_t kIrqActionUnmask = 0x10;
 constexpr uint32_t kIrqActionTrigger = 0x20;
 constexpr uint32_t kIrqDataFlags = kIrqDataNone | kIrqDataBool | kIrqDataEventfd;
 constexpr uint32_t kIrqActionFlags = kIrqActionMask | kIrqActionUnmask | kIrqActionTrigger;
-// Also checks that argsz is the payload's size, that exactly one data and one action flag is set and nothing else, and that
-// data has as many bytes as its kind wants.
+// Also checks that argsz is the payload's size, that exactly one data and one action flag is set and nothing else, and
+// that data has as many bytes as its kind wants.
 Result<IrqSet> decode_irq_set(ByteView payload);
 Bytes encode_irq_set(const IrqSet& set);  // argsz is filled in
 
@@ -222,9 +222,9 @@ struct RegionData {
   RegionAccess access;
   ByteView data;  // a view into the payload; access.count bytes
 };
-Result<RegionAccess> decode_region_read(ByteView payload);        // request: no data
-Result<RegionData> decode_region_read_reply(ByteView payload);    // count bytes of data
-Result<RegionData> decode_region_write(ByteView payload);         // request: count bytes of data
+Result<RegionAccess> decode_region_read(ByteView payload);      // request: no data
+Result<RegionData> decode_region_read_reply(ByteView payload);  // count bytes of data
+Result<RegionData> decode_region_write(ByteView payload);       // request: count bytes of data
 Result<RegionAccess> decode_region_write_reply(ByteView payload);
 
 struct MultiWrite {
@@ -248,8 +248,8 @@ Status decode_nothing(ByteView payload, Command command);
 
 struct Message {
   Header header;
-  ByteView payload;      // into the buffer: until the next space()
-  uint64_t start = 0;    // where in the stream the message began, in bytes
+  ByteView payload;    // into the buffer: until the next space()
+  uint64_t start = 0;  // where in the stream the message began, in bytes
 };
 
 // Cuts a byte stream into messages. Never holds more than one message of message_bytes_max and one space().
@@ -261,15 +261,16 @@ class MessageBuffer {
   uint8_t* space(size_t bytes);
   void commit(size_t bytes);
 
-  // The next whole message; nullopt: more bytes are wanted. An error (kProtocol: a size below the header's; kLimit: above
-  // the maximum) is final: where the next message would begin cannot be known.
+  // The next whole message; nullopt: more bytes are wanted. An error (kProtocol: a size below the header's; kLimit:
+  // above the maximum) is final: where the next message would begin cannot be known.
   Result<std::optional<Message>> next();
   // The header of the message that next() could not give whole, or refused, if that much is there.
   std::optional<Header> front() const;
 
   // Where the last message begins of those that are (wholly or partly) in the buffer. Descriptors that came with
-  // the last bytes belong to it: a stream socket ends a read after the write that carried descriptors. If that message can
-  // carry none, but one before it in the buffer can, a client has sent several messages in one write, and it is that one.
+  // the last bytes belong to it: a stream socket ends a read after the write that carried descriptors. If that message
+  // can carry none, but one before it in the buffer can, a client has sent several messages in one write, and it is
+  // that one.
   uint64_t descriptor_owner() const;
 
   size_t buffered() const { return end_ - begin_; }
