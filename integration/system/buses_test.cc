@@ -76,9 +76,9 @@ TEST(Buses, QemusOwnBtAndKcsDevicesComeUpThroughQtest) {
                 "unix:" + socket + ",server=on,wait=off", "-qtest-log", "/dev/null", "-device",
                 "ipmi-bmc-sim,id=bmc0,mfg_id=0x2b79,product_id=0x1234,guid=00010203-0405-0607-0809-0a0b0c0d0e0f",
                 "-device", "isa-ipmi-bt,bmc=bmc0,irq=5", "-device", "ipmi-bmc-sim,id=bmc1,product_id=0x4321", "-device",
-                "isa-ipmi-kcs,bmc=bmc1,irq=6"});
+                "isa-ipmi-kcs,bmc=bmc1,irq=10"});
   // QEMU makes its socket when it is ready, and says nothing; the driver itself retries until its time-out.
-  auto both = host_driver({"--timeout", "60", "--bus", "qtest:" + socket + "@0xe4,qtest:" + socket + "@0xca2", "--json", "probe"});
+  auto both = host_driver({"--timeout", "60", "--bus", "qtest:" + socket + "@0xe4,qtest:" + socket + "@0xca2?irq=10", "--json", "probe"});
   ASSERT_EQ(both.status, 0) << both.err << qemu.err();
   json interfaces = json::parse(both.out);
   ASSERT_EQ(interfaces.size(), 2u);
@@ -88,7 +88,7 @@ TEST(Buses, QemusOwnBtAndKcsDevicesComeUpThroughQtest) {
   EXPECT_EQ(interfaces[0].at("guid"), "0f0e0d0c-0b0a-0908-0706-050403020100");
   EXPECT_EQ(interfaces[1].at("kind"), "kcs");
   EXPECT_EQ(interfaces[1].at("product_id"), 0x4321);
-  for (std::string base : {"0xe4", "0xca2"}) {
+  for (std::string base : {"0xe4", "0xca2?irq=10"}) {
     std::string bus = "qtest:" + socket + "@" + base;
     auto raw = host_driver({"--bus", bus, "raw", "6", "1"});
     EXPECT_EQ(raw.status, 0) << raw.err;
