@@ -88,14 +88,14 @@ void read_exactly(int fd, uint8_t* data, size_t size, bool* closed) {
 
 class SocketEcho final : public Echo {
  public:
-  explicit SocketEcho(size_t bytes) : buffer_(bytes) {
+  SocketEcho(size_t there, size_t back) : buffer_(back) {
     if (::socketpair(AF_UNIX, SOCK_STREAM, 0, fd_) != 0) fatal("socketpair");
-    thread_ = std::thread([fd = fd_[1], bytes] {
-      Bytes buffer(bytes);
+    thread_ = std::thread([fd = fd_[1], there, back] {
+      Bytes buffer(there), answer(back);
       for (bool closed = false;;) {
         read_exactly(fd, buffer.data(), buffer.size(), &closed);
         if (closed) return;
-        if (::write(fd, buffer.data(), buffer.size()) < 0) return;
+        if (::write(fd, answer.data(), answer.size()) < 0) return;
       }
     });
   }
@@ -121,6 +121,6 @@ class SocketEcho final : public Echo {
 }  // namespace
 
 std::unique_ptr<Echo> make_grpc_echo(const std::string& path) { return std::make_unique<GrpcEcho>(path); }
-std::unique_ptr<Echo> make_socket_echo(size_t bytes) { return std::make_unique<SocketEcho>(bytes); }
+std::unique_ptr<Echo> make_socket_echo(size_t there, size_t back) { return std::make_unique<SocketEcho>(there, back); }
 
 }  // namespace bmcpair::bench
