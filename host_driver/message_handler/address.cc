@@ -38,13 +38,14 @@ Status check_channel(uint8_t channel) {
 }  // namespace
 
 AddressType type_of(const Address& address) {
-  return std::visit(Overload{
-                        [](const SystemInterfaceAddress&) { return AddressType::kSystemInterface; },
-                        [](const IpmbAddress& a) { return a.broadcast ? AddressType::kIpmbBroadcast : AddressType::kIpmb; },
-                        [](const IpmbDirectAddress&) { return AddressType::kIpmbDirect; },
-                        [](const LanAddress&) { return AddressType::kLan; },
-                    },
-                    address);
+  return std::visit(
+      Overload{
+          [](const SystemInterfaceAddress&) { return AddressType::kSystemInterface; },
+          [](const IpmbAddress& a) { return a.broadcast ? AddressType::kIpmbBroadcast : AddressType::kIpmb; },
+          [](const IpmbDirectAddress&) { return AddressType::kIpmbDirect; },
+          [](const LanAddress&) { return AddressType::kLan; },
+      },
+      address);
 }
 
 uint8_t channel_of(const Address& address) {
@@ -62,8 +63,7 @@ bool same_peer(const Address& a, const Address& b) {
   if (const auto* lan = std::get_if<LanAddress>(&a)) {
     const auto& other = std::get<LanAddress>(b);
     return lan->channel == other.channel && lan->remote_swid == other.remote_swid &&
-           lan->local_swid == other.local_swid && lan->session_handle == other.session_handle &&
-           lan->lun == other.lun;
+           lan->local_swid == other.local_swid && lan->session_handle == other.session_handle && lan->lun == other.lun;
   }
   return a == b;
 }
@@ -100,8 +100,8 @@ std::string to_string(const Address& address) {
             return "direct IPMB " + hex2(a.slave) + ", LUN " + std::to_string(a.rs_lun);
           },
           [](const LanAddress& a) {
-            return "LAN channel " + std::to_string(a.channel) + ", session " + hex2(a.session_handle) +
-                   ", software " + hex2(a.remote_swid) + ", LUN " + std::to_string(a.lun);
+            return "LAN channel " + std::to_string(a.channel) + ", session " + hex2(a.session_handle) + ", software " +
+                   hex2(a.remote_swid) + ", LUN " + std::to_string(a.lun);
           },
       },
       address);

@@ -51,8 +51,10 @@ bool final_failure(const RecvMessage& m) {
     case ErrorCode::kHosed:
     case ErrorCode::kUnavailable:
     case ErrorCode::kTimeout:
-    case ErrorCode::kIo: return true;
-    default: return false;
+    case ErrorCode::kIo:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -80,13 +82,18 @@ Interface::Ask Interface::next_ask(Stage stage) {
   ask.generation = ++d.generation;
   ask.request.netfn = ipmi::kNetFnApp;
   switch (stage) {
-    case Stage::kGuid: ask.request.cmd = kCmdGetDeviceGuid; break;
-    case Stage::kDeviceId: ask.request.cmd = kCmdGetDeviceId; break;
+    case Stage::kGuid:
+      ask.request.cmd = kCmdGetDeviceGuid;
+      break;
+    case Stage::kDeviceId:
+      ask.request.cmd = kCmdGetDeviceId;
+      break;
     case Stage::kChannels:
       ask.request.cmd = kCmdGetChannelInfo;
       ask.request.data = {static_cast<uint8_t>(d.channel)};
       break;
-    case Stage::kIdle: return {};
+    case Stage::kIdle:
+      return {};
   }
   return ask;
 }
@@ -240,10 +247,17 @@ void Interface::discovery_answer(uint64_t generation, const RecvMessage& m) {
     Discovery& d = discovery;
     if (d.ended || generation != d.generation) return;  // its asker gave up (G-41)
     switch (d.stage) {
-      case Stage::kIdle: return;
-      case Stage::kGuid: ask = answer_guid(m); break;
-      case Stage::kDeviceId: ask = answer_device_id(m); break;
-      case Stage::kChannels: ask = answer_channel(m); break;
+      case Stage::kIdle:
+        return;
+      case Stage::kGuid:
+        ask = answer_guid(m);
+        break;
+      case Stage::kDeviceId:
+        ask = answer_device_id(m);
+        break;
+      case Stage::kChannels:
+        ask = answer_channel(m);
+        break;
     }
     tick = d.retry_at_tick || d.register_again;
   }

@@ -40,10 +40,14 @@ class FakeSmi : public SmiHandlers {
     if (r[0] == 0x18 && r[1] == 0x01) return device_id_reply();
     if (r[0] == 0x18 && r[1] == 0x42) {
       switch (r[2]) {
-        case 0: return Bytes{0, 0, 1, 1, 0, 0, 0, 0, 0, 0};
-        case 1: return Bytes{0, 1, 4, 1, 0, 0, 0, 0, 0, 0};
-        case 2: return Bytes{0, 2, 0x60, 0x1c, 0, 0, 0, 0, 0, 0};
-        default: return Bytes{0xcc};
+        case 0:
+          return Bytes{0, 0, 1, 1, 0, 0, 0, 0, 0, 0};
+        case 1:
+          return Bytes{0, 1, 4, 1, 0, 0, 0, 0, 0, 0};
+        case 2:
+          return Bytes{0, 2, 0x60, 0x1c, 0, 0, 0, 0, 0, 0};
+        default:
+          return Bytes{0xcc};
       }
     }
     return Bytes{0x00};
@@ -209,7 +213,7 @@ class FakeSmi : public SmiHandlers {
   std::vector<bool> maintenance;
   int starts = 0;
   int shutdowns = 0;
-  int double_sends = 0;         // a second message while one was below
+  int double_sends = 0;  // a second message while one was below
   int calls_after_shutdown = 0;
   int event_requests = 0;
   bool run_to_completion = false;
@@ -324,7 +328,9 @@ inline MessageHandlerOptions manual() {
   return o;
 }
 
-inline ipmi::Request request_of(uint8_t netfn, uint8_t cmd, Bytes data = {}) { return {netfn, 0, cmd, std::move(data)}; }
+inline ipmi::Request request_of(uint8_t netfn, uint8_t cmd, Bytes data = {}) {
+  return {netfn, 0, cmd, std::move(data)};
+}
 
 // A registration on its way, in a thread of its own.
 class Registering {

@@ -6,8 +6,8 @@
 //   watch > below    maintenance > below    below > receive    below > transmit
 //   timer is innermost. No lock is held while a user's callback runs or while a message is handed down.
 //
-// Calls to the layer below happen inside a section of down_rcu after in_shutdown was seen false. Who tears the interface
-// down sets in_shutdown and waits for the sections: afterwards nothing here calls below (I2-2, G-73).
+// Calls to the layer below happen inside a section of down_rcu after in_shutdown was seen false. Who tears the
+// interface down sets in_shutdown and waits for the sections: afterwards nothing here calls below (I2-2, G-73).
 #pragma once
 
 #include <array>
@@ -28,7 +28,8 @@ namespace bmcpair::host::inline BMCPAIR_RT::detail {
 
 struct Interface;
 
-// ---- what is under way -----------------------------------------------------------------------------------------------
+// ---- what is under way
+// -----------------------------------------------------------------------------------------------
 
 // Somebody waits in call().
 struct SyncCall {
@@ -86,7 +87,8 @@ class MessageQueue {
   SmiMessage* last_ = nullptr;
 };
 
-// ---- users -----------------------------------------------------------------------------------------------------------
+// ---- users
+// -----------------------------------------------------------------------------------------------------------
 
 struct UserState : RcuNode, std::enable_shared_from_this<UserState> {
   UserState(std::shared_ptr<Interface> interface_, int number_, UserHandlers handlers_);
@@ -110,10 +112,10 @@ struct UserState : RcuNode, std::enable_shared_from_this<UserState> {
   rt::Mutex queue_mutex;
   std::deque<RecvMessage> queue;
   unsigned pretimeouts = 0;
-  bool dropping = false;         // nothing more is received
+  bool dropping = false;  // nothing more is received
   bool shutdown_wanted = false;
   bool shutdown_done = false;
-  rt::WaitQueue ended;           // shutdown_wanted is set
+  rt::WaitQueue ended;  // shutdown_wanted is set
   rt::Work deliver_work;
 };
 
@@ -125,7 +127,8 @@ struct CommandReceiver : RcuNode {
   std::shared_ptr<UserState> user;
 };
 
-// ---- identity --------------------------------------------------------------------------------------------------------
+// ---- identity
+// --------------------------------------------------------------------------------------------------------
 
 // Shared by the interfaces of one BMC.
 struct BmcDevice {
@@ -135,8 +138,8 @@ struct BmcDevice {
   uint8_t device_id = 0;
 };
 
-// Discovery is a chain of requests advanced by their answers, so that nothing blocks a worker while a BMC thinks. Who wants
-// the result waits for the end of a round; each request has its own bound (G-42).
+// Discovery is a chain of requests advanced by their answers, so that nothing blocks a worker while a BMC thinks. Who
+// wants the result waits for the end of a round; each request has its own bound (G-42).
 struct Discovery {
   enum class Stage : uint8_t { kIdle, kGuid, kDeviceId, kChannels };
   Stage stage = Stage::kIdle;
@@ -164,7 +167,8 @@ struct Discovery {
   std::array<Channel, kChannelsMax> channels{};
 };
 
-// ---- panic -----------------------------------------------------------------------------------------------------------
+// ---- panic
+// -----------------------------------------------------------------------------------------------------------
 
 struct PanicSlot {
   SmiMessage message;
@@ -172,7 +176,8 @@ struct PanicSlot {
   bool answered = false;
 };
 
-// ---- the interface ---------------------------------------------------------------------------------------------------
+// ---- the interface
+// ---------------------------------------------------------------------------------------------------
 
 enum class WatchKind : uint8_t { kMessages = 0, kWatchdog = 1, kCommands = 2 };  // bits of E.9
 
@@ -260,7 +265,9 @@ struct Interface : RcuNode, SmiUpcalls, std::enable_shared_from_this<Interface> 
   void panic_events(std::string_view reason, PanicReport* report);
   void panic_drain();
 
-  void count(Statistic s, uint64_t n = 1) { statistics[static_cast<size_t>(s)].fetch_add(n, std::memory_order_relaxed); }
+  void count(Statistic s, uint64_t n = 1) {
+    statistics[static_cast<size_t>(s)].fetch_add(n, std::memory_order_relaxed);
+  }
   uint64_t counted(Statistic s) const { return statistics[static_cast<size_t>(s)].load(std::memory_order_relaxed); }
   void log(const std::string& line) const;
   bool shutting_down() const { return in_shutdown.load(std::memory_order_acquire); }
@@ -331,7 +338,8 @@ struct Interface : RcuNode, SmiUpcalls, std::enable_shared_from_this<Interface> 
   std::array<rt::Atomic<uint64_t>, kStatistics> statistics;
 };
 
-// ---- helpers shared by the files ---------------------------------------------------------------------------------------
+// ---- helpers shared by the files
+// ---------------------------------------------------------------------------------------
 
 Error shutdown_error(int number);
 RecvMessage response_to(const Pending& pending, ByteView data);
@@ -362,7 +370,7 @@ struct MessageHandler::Core : std::enable_shared_from_this<Core> {
   const MessageHandlerOptions options;
 
   rt::Mutex interfaces_mutex;
-  detail::RcuList<detail::Interface> interfaces;  // by reserved_number
+  detail::RcuList<detail::Interface> interfaces;          // by reserved_number
   std::vector<std::shared_ptr<detail::Interface>> owned;  // what is on the list; under interfaces_mutex
   rt::Rcu interfaces_rcu;
 

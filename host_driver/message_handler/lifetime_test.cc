@@ -13,7 +13,8 @@ const Address kSatellite = IpmbAddress{0, 0x72, 0, false};
 
 std::optional<Bytes> silent(ByteView) { return std::nullopt; }
 
-// ---- registration ------------------------------------------------------------------------------------------------------
+// ---- registration
+// ------------------------------------------------------------------------------------------------------
 
 // I.2 schedule (a)
 TEST(Registration, AfterAFailedStartNothingMoreIsCalled) {
@@ -90,8 +91,8 @@ TEST(Watchers, MayOpenAndCloseUsers) {
   MessageHandler handler(manual());
   std::unique_ptr<User> user;
   Inbox inbox;
-  handler.register_watcher({[&](int n) { user = handler.create_user(n, inbox.handlers()).value(); },
-                            [&](int) { user.reset(); }});
+  handler.register_watcher(
+      {[&](int n) { user = handler.create_user(n, inbox.handlers()).value(); }, [&](int) { user.reset(); }});
   ASSERT_TRUE(handler.register_smi(std::make_shared<FakeSmi>()));
   ASSERT_TRUE(user);
   ASSERT_TRUE(handler.unregister_smi(0));
@@ -99,7 +100,8 @@ TEST(Watchers, MayOpenAndCloseUsers) {
   EXPECT_EQ(inbox.shutdowns(), 1);
 }
 
-// ---- unregistration ----------------------------------------------------------------------------------------------------
+// ---- unregistration
+// ----------------------------------------------------------------------------------------------------
 
 // E.12, G-23, G-74: the layer below first, then what waits, then the users; nothing is left unanswered.
 TEST(Unregistration, EverythingOutstandingIsAnsweredBeforeTheUserHearsOfTheEnd) {
@@ -239,7 +241,8 @@ TEST(Unregistration, UsersMayOutliveTheHandler) {
   kept.reset();  // the last reference to the interface (G-25)
 }
 
-// ---- the end of a user -------------------------------------------------------------------------------------------------
+// ---- the end of a user
+// -------------------------------------------------------------------------------------------------
 
 // S4-F: no deadlock with itself; what is left of the user lives until its callback returns (G-26, G-31).
 TEST(UserEnd, MayComeFromItsOwnCallback) {
@@ -318,8 +321,8 @@ TEST(UserEnd, ForgetsItsRequestsAtOnce) {
   EXPECT_EQ(rig.stat(Statistic::kUnhandledLocalResponses), 1u);
 }
 
-// S4-A, H4-1, H4-2: requests against the end of their user and of the interface. Whatever the order, each accepted request is
-// answered or forgotten, and every count comes back.
+// S4-A, H4-1, H4-2: requests against the end of their user and of the interface. Whatever the order, each accepted
+// request is answered or forgotten, and every count comes back.
 TEST(Races, RequestsAgainstTheEndOfUserAndInterface) {
   for (int round = 0; round < 30; ++round) {
     Rig rig;
@@ -364,7 +367,8 @@ TEST(Races, OfTwoReceiversForOneCommandOneIsRegistered) {
   EXPECT_EQ(rig.smi->last_watch(), 0u);
 }
 
-// S4-B, S4-C: answer, timeout and the user's end all want the same entry; it is taken once, and its reference is its own.
+// S4-B, S4-C: answer, timeout and the user's end all want the same entry; it is taken once, and its reference is its
+// own.
 TEST(Races, AnswerTimeoutAndEndOfUserTakeAnEntryOnce) {
   for (int round = 0; round < 30; ++round) {
     Rig rig;
@@ -381,7 +385,8 @@ TEST(Races, AnswerTimeoutAndEndOfUserTakeAnEntryOnce) {
     rt::Thread answers, ticks;
     answers.start("answers", [&] {
       for (const Bytes& s : sends) {
-        rig.smi->bring_message({0x00, static_cast<uint8_t>(s[4] | 4), 0, 0x72, static_cast<uint8_t>(s[7] & 0xfc), s[8], 0, 0, 0});
+        rig.smi->bring_message(
+            {0x00, static_cast<uint8_t>(s[4] | 4), 0, 0x72, static_cast<uint8_t>(s[7] & 0xfc), s[8], 0, 0, 0});
       }
     });
     ticks.start("ticks", [&] { rig.handler.tick(3 * kSecond); });

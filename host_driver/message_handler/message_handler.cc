@@ -15,7 +15,8 @@ using detail::UserState;
 namespace detail {
 
 Error shutdown_error(int number) {
-  return Error{ErrorCode::kShutdown, "interface " + std::to_string(number) + " is gone or going, or its user has ended"};
+  return Error{ErrorCode::kShutdown,
+               "interface " + std::to_string(number) + " is gone or going, or its user has ended"};
 }
 
 Interface::Interface(std::shared_ptr<MessageHandler::Core> core_, std::shared_ptr<SmiHandlers> smi_)
@@ -32,7 +33,8 @@ void Interface::log(const std::string& line) const {
 
 }  // namespace detail
 
-// ---- Core: the list --------------------------------------------------------------------------------------------------
+// ---- Core: the list
+// --------------------------------------------------------------------------------------------------
 
 MessageHandler::Core::Core(MessageHandlerOptions options_)
     : options(std::move(options_)), timer([this] { on_timer(); }) {}
@@ -64,8 +66,9 @@ Result<int> MessageHandler::Core::register_smi(std::shared_ptr<SmiHandlers> smi)
   auto interface = std::make_shared<Interface>(shared_from_this(), std::move(smi));
   int number = 0;
   {
-    // On the list before it can be used, so that the timer ages the requests of its discovery; in the order of numbers at
-    // the first hole; with number -1, so that nobody else sees it (I.1). The lock is not kept while the BMC is asked.
+    // On the list before it can be used, so that the timer ages the requests of its discovery; in the order of numbers
+    // at the first hole; with number -1, so that nobody else sees it (I.1). The lock is not kept while the BMC is
+    // asked.
     rt::LockGuard lock(interfaces_mutex);
     Interface* position = interfaces.first();
     while (position && position->reserved_number == number) {
@@ -110,8 +113,8 @@ Status MessageHandler::Core::unregister_smi(int number, bool even_if_in_use) {
     }
     const int users = interface->user_count.load(std::memory_order_acquire);
     if (!even_if_in_use && users > 0) {
-      return Error{ErrorCode::kBusy, "unregister: interface " + std::to_string(number) + " has " +
-                                         std::to_string(users) + " users"};
+      return Error{ErrorCode::kBusy,
+                   "unregister: interface " + std::to_string(number) + " has " + std::to_string(users) + " users"};
     }
     interface->number.store(-1, std::memory_order_release);
   }
@@ -119,16 +122,16 @@ Status MessageHandler::Core::unregister_smi(int number, bool even_if_in_use) {
   return {};
 }
 
-// The order of 6.16 and later (E.12): the layer below goes first, so that what it still held is answered before the rest is
-// failed; and in_shutdown is set before that, so that nothing deferred sends through it (G-73).
+// The order of 6.16 and later (E.12): the layer below goes first, so that what it still held is answered before the
+// rest is failed; and in_shutdown is set before that, so that nothing deferred sends through it (G-73).
 void MessageHandler::Core::tear_down(const std::shared_ptr<Interface>& interface) {
   Interface& i = *interface;
   const int number = i.reserved_number;
   i.in_shutdown.store(true, std::memory_order_release);
-  i.down_rcu.synchronize();   // no call below is running or will be made
+  i.down_rcu.synchronize();  // no call below is running or will be made
   i.end_discovery();
   i.smi->shutdown();
-  i.receive_work.flush();     // delivers what came back
+  i.receive_work.flush();  // delivers what came back
 
   // What will never be answered now. Nobody else touches the queues any more.
   std::vector<SmiMessage*> failed;
@@ -191,7 +194,8 @@ void MessageHandler::Core::tear_down(const std::shared_ptr<Interface>& interface
   i.receive_work.cancel_and_wait();
 }
 
-// ---- Core: watchers --------------------------------------------------------------------------------------------------
+// ---- Core: watchers
+// --------------------------------------------------------------------------------------------------
 
 void MessageHandler::Core::announce(const std::shared_ptr<Interface>& interface, int number) {
   rt::LockGuard lock(watchers_mutex);
@@ -210,7 +214,8 @@ void MessageHandler::Core::retract(Interface& interface, int number) {
   }
 }
 
-// ---- Core: shared BMCs -------------------------------------------------------------------------------------------------
+// ---- Core: shared BMCs
+// -------------------------------------------------------------------------------------------------
 
 std::shared_ptr<detail::BmcDevice> MessageHandler::Core::bmc_for(const DeviceId& id,
                                                                  const std::optional<std::array<uint8_t, 16>>& guid) {
@@ -222,8 +227,8 @@ std::shared_ptr<detail::BmcDevice> MessageHandler::Core::bmc_for(const DeviceId&
   for (auto& weak : bmcs) {
     auto bmc = weak.lock();
     if (!bmc) continue;
-    const bool same = guid ? bmc->guid == guid
-                           : !bmc->guid && bmc->product_id == id.product_id && bmc->device_id == id.device_id;
+    const bool same =
+        guid ? bmc->guid == guid : !bmc->guid && bmc->product_id == id.product_id && bmc->device_id == id.device_id;
     if (same) return bmc;
     numbers.push_back(bmc->number);
   }
@@ -239,7 +244,8 @@ std::shared_ptr<detail::BmcDevice> MessageHandler::Core::bmc_for(const DeviceId&
   return bmc;
 }
 
-// ---- Core: the tick ----------------------------------------------------------------------------------------------------
+// ---- Core: the tick
+// ----------------------------------------------------------------------------------------------------
 
 // "Wanted" and "armed" change under one lock: who finds it armed finds a timer whose end has not looked yet (G-08).
 void MessageHandler::Core::want_tick() {
@@ -281,7 +287,8 @@ void MessageHandler::Core::stop_timer() {
   timer.cancel();
 }
 
-// ---- MessageHandler ----------------------------------------------------------------------------------------------------
+// ---- MessageHandler
+// ----------------------------------------------------------------------------------------------------
 
 MessageHandler::MessageHandler(MessageHandlerOptions options) : core_(std::make_shared<Core>(std::move(options))) {}
 
@@ -374,7 +381,8 @@ Result<std::array<Channel, kChannelsMax>> MessageHandler::channels(int number) c
 uint64_t MessageHandler::register_watcher(Watcher watcher) {
   rt::LockGuard lock(core_->watchers_mutex);
   const uint64_t id = ++core_->watcher_ids;
-  // Those announced, and only those: an interface published but not yet announced comes to this watcher with all others.
+  // Those announced, and only those: an interface published but not yet announced comes to this watcher with all
+  // others.
   std::vector<int> present;
   {
     rt::RcuReader reader(core_->interfaces_rcu);
@@ -401,7 +409,8 @@ bool MessageHandler::tick_wanted() const {
   return core_->tick_wanted;
 }
 
-// ---- User --------------------------------------------------------------------------------------------------------------
+// ---- User
+// --------------------------------------------------------------------------------------------------------------
 
 User::User(std::shared_ptr<UserState> state) : state_(std::move(state)) {}
 
@@ -493,25 +502,50 @@ Result<RecvMessage> call(User& user, const Address& address, const ipmi::Request
   RecvMessage answer = std::move(*sync->answer);
   sync->answer.reset();
   if (answer.failed) {
-    return Error{answer.failure, "NetFn " + std::to_string(request.netfn) + " command " +
-                                     std::to_string(request.cmd) + " to " + to_string(address) + ": " +
-                                     std::string(to_string(answer.failure))};
+    return Error{answer.failure, "NetFn " + std::to_string(request.netfn) + " command " + std::to_string(request.cmd) +
+                                     " to " + to_string(address) + ": " + std::string(to_string(answer.failure))};
   }
   return answer;
 }
 
-// ---- statistics --------------------------------------------------------------------------------------------------------
+// ---- statistics
+// --------------------------------------------------------------------------------------------------------
 
 std::string_view to_string(Statistic statistic) {
   static constexpr std::array<std::string_view, kStatistics> kNames = {
-      "sent_invalid_commands", "sent_local_commands", "handled_local_responses", "unhandled_local_responses",
-      "sent_ipmb_commands", "sent_ipmb_command_errs", "retransmitted_ipmb_commands", "timed_out_ipmb_commands",
-      "timed_out_ipmb_broadcasts", "sent_ipmb_responses", "handled_ipmb_responses", "invalid_ipmb_responses",
-      "unhandled_ipmb_responses", "sent_lan_commands", "sent_lan_command_errs", "retransmitted_lan_commands",
-      "timed_out_lan_commands", "sent_lan_responses", "handled_lan_responses", "invalid_lan_responses",
-      "unhandled_lan_responses", "handled_commands", "invalid_commands", "unhandled_commands",
-      "invalid_events", "events", "dropped_rexmit_ipmb_commands", "dropped_rexmit_lan_commands",
-      "dropped_events", "mismatched_responses", "failed_messages", "panic_events_sent", "panic_events_lost",
+      "sent_invalid_commands",
+      "sent_local_commands",
+      "handled_local_responses",
+      "unhandled_local_responses",
+      "sent_ipmb_commands",
+      "sent_ipmb_command_errs",
+      "retransmitted_ipmb_commands",
+      "timed_out_ipmb_commands",
+      "timed_out_ipmb_broadcasts",
+      "sent_ipmb_responses",
+      "handled_ipmb_responses",
+      "invalid_ipmb_responses",
+      "unhandled_ipmb_responses",
+      "sent_lan_commands",
+      "sent_lan_command_errs",
+      "retransmitted_lan_commands",
+      "timed_out_lan_commands",
+      "sent_lan_responses",
+      "handled_lan_responses",
+      "invalid_lan_responses",
+      "unhandled_lan_responses",
+      "handled_commands",
+      "invalid_commands",
+      "unhandled_commands",
+      "invalid_events",
+      "events",
+      "dropped_rexmit_ipmb_commands",
+      "dropped_rexmit_lan_commands",
+      "dropped_events",
+      "mismatched_responses",
+      "failed_messages",
+      "panic_events_sent",
+      "panic_events_lost",
   };
   const auto at = static_cast<size_t>(statistic);
   return at < kNames.size() ? kNames[at] : "unknown";

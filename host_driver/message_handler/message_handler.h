@@ -1,8 +1,9 @@
-// What Linux's ipmi_msghandler does: interfaces, users, addressing, sequence numbers, retries, events, command receivers,
-// BMC identity, panic events (reference section E). One MessageHandler serves any number of system interfaces.
+// What Linux's ipmi_msghandler does: interfaces, users, addressing, sequence numbers, retries, events, command
+// receivers, BMC identity, panic events (reference section E). One MessageHandler serves any number of system
+// interfaces.
 //
-// Errors and what /dev/ipmiN calls them: kInvalidArgument EINVAL, kLimit EMSGSIZE, kBusy EBUSY, kUnavailable EAGAIN (all 64
-// sequence numbers in use), kShutdown ENODEV, kNotSupported EAFNOSUPPORT, kNotFound ENOENT or ENODEV.
+// Errors and what /dev/ipmiN calls them: kInvalidArgument EINVAL, kLimit EMSGSIZE, kBusy EBUSY, kUnavailable EAGAIN
+// (all 64 sequence numbers in use), kShutdown ENODEV, kNotSupported EAFNOSUPPORT, kNotFound ENOENT or ENODEV.
 //
 // Callbacks run on runtime workers, never inside a lock of this or the lower layer, one at a time and in order for each
 // user. They may call anything here, also destroy their own user or unregister their own interface. A callback that
@@ -29,14 +30,15 @@
 
 namespace bmcpair::host::inline BMCPAIR_RT {
 
-// ---- bounds ----------------------------------------------------------------------------------------------------------
+// ---- bounds
+// ----------------------------------------------------------------------------------------------------------
 
-constexpr int kUsersMax = 30;               // an interface (E.1)
-constexpr int kMessagesPerUserMax = 100;    // outstanding and delivered but not yet destroyed
+constexpr int kUsersMax = 30;             // an interface (E.1)
+constexpr int kMessagesPerUserMax = 100;  // outstanding and delivered but not yet destroyed
 constexpr unsigned kSequenceEntries = 64;
-constexpr unsigned kEventQueueMax = 25;     // kept while nobody wants events
+constexpr unsigned kEventQueueMax = 25;      // kept while nobody wants events
 constexpr unsigned kDeviceIdRetriesMax = 5;  // G-43
-constexpr unsigned kPanicRecordsMax = 64;   // OEM SEL records that carry the panic string, 11 characters each
+constexpr unsigned kPanicRecordsMax = 64;    // OEM SEL records that carry the panic string, 11 characters each
 
 enum class PanicEvents : uint8_t { kNone, kEvent, kString };
 
@@ -62,7 +64,8 @@ struct MessageHandlerOptions {
   std::function<void(std::string)> log;  // optional, one line without its end; not called in a panic
 };
 
-// ---- messages --------------------------------------------------------------------------------------------------------
+// ---- messages
+// --------------------------------------------------------------------------------------------------------
 
 namespace detail {
 struct UserState;
@@ -106,21 +109,22 @@ struct RecvMessage {
 };
 
 struct RequestOptions {
-  int priority = 0;        // > 0: before all that wait
-  int retries = -1;        // < 0: 4
-  Duration retry_time{};   // 0: 2 s, 3 s in maintenance; below 2 ticks is not meaningful
+  int priority = 0;       // > 0: before all that wait
+  int retries = -1;       // < 0: 4
+  Duration retry_time{};  // 0: 2 s, 3 s in maintenance; below 2 ticks is not meaningful
   // Instead of the interface's own, for routed messages.
   std::optional<uint8_t> source_address;
   std::optional<uint8_t> source_lun;
 };
 
-// ---- users -----------------------------------------------------------------------------------------------------------
+// ---- users
+// -----------------------------------------------------------------------------------------------------------
 
 struct UserHandlers {
   std::function<void(RecvMessage)> receive;
   std::function<void()> watchdog_pretimeout;  // asks the interface to watch for it
-  std::function<void()> panic;     // in the panic path: no lock, no allocation, nothing that waits
-  std::function<void()> shutdown;  // last callback, once, however the user ends
+  std::function<void()> panic;                // in the panic path: no lock, no allocation, nothing that waits
+  std::function<void()> shutdown;             // last callback, once, however the user ends
 };
 
 enum class MaintenanceMode : uint8_t { kAuto = 0, kOff = 1, kOn = 2 };
@@ -142,8 +146,8 @@ class User {
 
   int interface_number() const;  // the one it was created on, whether or not it still exists
 
-  // Sends a request (even NetFn), or a response to a command received (odd NetFn, data[0] the completion code, msgid the
-  // command's). The answer arrives once at `receive`, unless the user ends first. The LUN is the address's;
+  // Sends a request (even NetFn), or a response to a command received (odd NetFn, data[0] the completion code, msgid
+  // the command's). The answer arrives once at `receive`, unless the user ends first. The LUN is the address's;
   // request.lun must be 0 or the same.
   Status request(const Address& address, int64_t msgid, const ipmi::Request& request,
                  const RequestOptions& options = {});
@@ -178,22 +182,24 @@ class User {
   std::shared_ptr<detail::UserState> state_;
 };
 
-// Sends and waits until `deadline` (rt::now() based). Errors: those of request(), the failure of an answer that the driver
-// made, kTimeout at the deadline (a later answer is dropped). An answer with a completion code other than 0 is a value.
+// Sends and waits until `deadline` (rt::now() based). Errors: those of request(), the failure of an answer that the
+// driver made, kTimeout at the deadline (a later answer is dropped). An answer with a completion code other than 0 is a
+// value.
 Result<RecvMessage> call(User& user, const Address& address, const ipmi::Request& request, Instant deadline,
                          const RequestOptions& options = {});
 
-// ---- what is known of an interface -----------------------------------------------------------------------------------
+// ---- what is known of an interface
+// -----------------------------------------------------------------------------------
 
 // Get Device ID (IPMI 2.0 §20.1).
 struct DeviceId {
   uint8_t device_id = 0;
-  uint8_t device_revision = 0;     // byte 3 as sent: bit 7 provides SDRs, 3:0 revision
-  uint8_t firmware_major = 0;      // byte 4 as sent: bit 7 device available (1: update in progress)
+  uint8_t device_revision = 0;  // byte 3 as sent: bit 7 provides SDRs, 3:0 revision
+  uint8_t firmware_major = 0;   // byte 4 as sent: bit 7 device available (1: update in progress)
   uint8_t firmware_minor_bcd = 0;
   IpmiVersion ipmi_version;
   uint8_t additional_support = 0;
-  uint32_t manufacturer_id = 0;    // 20 bits
+  uint32_t manufacturer_id = 0;  // 20 bits
   uint16_t product_id = 0;
   std::optional<std::array<uint8_t, 4>> aux_firmware;
   bool operator==(const DeviceId&) const = default;
@@ -214,8 +220,8 @@ constexpr uint8_t kMediumOemLast = 0x7f;
 struct Identity {
   DeviceId id;
   std::optional<std::array<uint8_t, 16>> guid;  // Get Device GUID, bytes as sent
-  int bmc = 0;         // interfaces of the same BMC have the same number
-  bool fresh = false;  // false: the last refresh failed and this is what was known before
+  int bmc = 0;                                  // interfaces of the same BMC have the same number
+  bool fresh = false;                           // false: the last refresh failed and this is what was known before
 };
 
 struct InterfaceDescription {
@@ -227,14 +233,39 @@ struct InterfaceDescription {
 
 // E.15, in its order, and what we count besides.
 enum class Statistic : uint8_t {
-  kSentInvalidCommands, kSentLocalCommands, kHandledLocalResponses, kUnhandledLocalResponses,
-  kSentIpmbCommands, kSentIpmbCommandErrs, kRetransmittedIpmbCommands, kTimedOutIpmbCommands,
-  kTimedOutIpmbBroadcasts, kSentIpmbResponses, kHandledIpmbResponses, kInvalidIpmbResponses,
-  kUnhandledIpmbResponses, kSentLanCommands, kSentLanCommandErrs, kRetransmittedLanCommands,
-  kTimedOutLanCommands, kSentLanResponses, kHandledLanResponses, kInvalidLanResponses,
-  kUnhandledLanResponses, kHandledCommands, kInvalidCommands, kUnhandledCommands,
-  kInvalidEvents, kEvents, kDroppedRexmitIpmbCommands, kDroppedRexmitLanCommands,
-  kDroppedEvents, kMismatchedResponses, kFailedMessages, kPanicEventsSent, kPanicEventsLost,
+  kSentInvalidCommands,
+  kSentLocalCommands,
+  kHandledLocalResponses,
+  kUnhandledLocalResponses,
+  kSentIpmbCommands,
+  kSentIpmbCommandErrs,
+  kRetransmittedIpmbCommands,
+  kTimedOutIpmbCommands,
+  kTimedOutIpmbBroadcasts,
+  kSentIpmbResponses,
+  kHandledIpmbResponses,
+  kInvalidIpmbResponses,
+  kUnhandledIpmbResponses,
+  kSentLanCommands,
+  kSentLanCommandErrs,
+  kRetransmittedLanCommands,
+  kTimedOutLanCommands,
+  kSentLanResponses,
+  kHandledLanResponses,
+  kInvalidLanResponses,
+  kUnhandledLanResponses,
+  kHandledCommands,
+  kInvalidCommands,
+  kUnhandledCommands,
+  kInvalidEvents,
+  kEvents,
+  kDroppedRexmitIpmbCommands,
+  kDroppedRexmitLanCommands,
+  kDroppedEvents,
+  kMismatchedResponses,
+  kFailedMessages,
+  kPanicEventsSent,
+  kPanicEventsLost,
   kCount,
 };
 constexpr size_t kStatistics = static_cast<size_t>(Statistic::kCount);
@@ -252,7 +283,8 @@ struct PanicReport {
   unsigned lost = 0;        // requests refused, unanswered within the bound, or never sent because of such a one
 };
 
-// ---- the handler -----------------------------------------------------------------------------------------------------
+// ---- the handler
+// -----------------------------------------------------------------------------------------------------
 
 class MessageHandler {
  public:

@@ -24,8 +24,15 @@ uint8_t sequence_of(const Bytes& ipmb_send) { return ipmb_send[7] >> 2; }
 
 // As Get Message brings the satellite's answer.
 Bytes ipmb_answer(const Bytes& send, uint8_t cc, uint8_t slave = 0x72) {
-  return {0x00, static_cast<uint8_t>((send[4] | 4) & 0xfc), 0x00, slave, static_cast<uint8_t>(send[7] & 0xfc),
-          send[8], cc, 0xaa, 0x00};
+  return {0x00,
+          static_cast<uint8_t>((send[4] | 4) & 0xfc),
+          0x00,
+          slave,
+          static_cast<uint8_t>(send[7] & 0xfc),
+          send[8],
+          cc,
+          0xaa,
+          0x00};
 }
 
 // A round trip through call() that leaves nothing behind.
@@ -177,12 +184,54 @@ TEST(Queues, OneMessageIsBelowAndTheRestWaitsWithTheHighPriorityFirst) {
   EXPECT_EQ(rig.smi->double_sends, 0);
 }
 
+// G-05: the answer is here and the worker, busy elsewhere, has not yet picked the next.
+TEST(Queues, ARequestDoesNotOvertakeThoseThatWaitForTheWorkersPick) {
+  Rig rig;
+  rig.smi->let_answer([](ByteView) -> std::optional<Bytes> { return std::nullopt; });
+  Inbox inbox;
+  auto user = rig.open(inbox);
+  ASSERT_TRUE(user->register_for_cmd(0x2e, 0x60));
+  rt::Mutex m;
+  rt::WaitQueue changed;
+  bool parked = false, go_on = false;
+  TestHook hook([&](std::string_view name) {
+    if (name != "mh.command.copy") return false;
+    rt::UniqueLock lock(m);
+    parked = true;
+    changed.wake_all();
+    changed.wait(lock, [&] { return go_on; });
+    return false;
+  });
+  ASSERT_TRUE(user->request(kBmc, 1, request_of(6, 0x51)));
+  ASSERT_TRUE(user->request(kBmc, 2, request_of(6, 0x52)));
+  ASSERT_TRUE(rig.smi->wait_held(0x18, 0x51));
+  rig.smi->bring_message({0x00, 0x2e << 2, 0, 0x72, 0, 0x60, 0});
+  {
+    rt::UniqueLock lock(m);
+    ASSERT_TRUE(changed.wait_until(lock, soon(), [&] { return parked; }));
+  }
+  rig.smi->answer({0});
+  ASSERT_TRUE(user->request(kBmc, 3, request_of(6, 0x53)));
+  {
+    rt::LockGuard lock(m);
+    go_on = true;
+    changed.wake_all();
+  }
+  for (uint8_t cmd : {0x52, 0x53}) {
+    ASSERT_TRUE(rig.smi->wait_held(0x18, cmd));
+    rig.smi->answer({0});
+  }
+  EXPECT_EQ(rig.sent().at(1)[1], 0x52);
+  EXPECT_EQ(rig.sent().at(2)[1], 0x53);
+}
+
 // G-67, G-55: a refusal by the layer below answers once, frees once, and what is queued goes on.
 TEST(Queues, ARefusedMessageIsAnsweredOnceAndTheNextGoesOut) {
   Rig rig;
   rig.smi->refuse = [](ByteView r) {
-    return r[1] == 0x50 ? Status(Error{ErrorCode::kHosed, "hosed"})
-                        : r[1] == 0x51 ? Status(Error{ErrorCode::kIo, "gone"}) : Status();
+    return r[1] == 0x50   ? Status(Error{ErrorCode::kHosed, "hosed"})
+           : r[1] == 0x51 ? Status(Error{ErrorCode::kIo, "gone"})
+                          : Status();
   };
   Inbox inbox;
   auto user = rig.open(inbox);
@@ -481,9 +530,9 @@ TEST(Sequences, AnAnswerMustFitInEveryPart) {
     size_t at;
     uint8_t to;
   };
-  for (const Change& c : {Change{"NetFn", 1, 0x2c}, Change{"slave", 3, 0x74},
-                          Change{"sequence", 4, static_cast<uint8_t>(good[4] ^ 0x80)}, Change{"LUN", 4, static_cast<uint8_t>(good[4] | 1)},
-                          Change{"command", 5, 2}}) {
+  for (const Change& c :
+       {Change{"NetFn", 1, 0x2c}, Change{"slave", 3, 0x74}, Change{"sequence", 4, static_cast<uint8_t>(good[4] ^ 0x80)},
+        Change{"LUN", 4, static_cast<uint8_t>(good[4] | 1)}, Change{"command", 5, 2}}) {
     SCOPED_TRACE(c.what);
     Bytes bad = good;
     bad[c.at] = c.to;
@@ -678,16 +727,16 @@ TEST(Commands, OemMessagesGoToTheirReceiver) {
 
 TEST(Commands, ShortRefusedAndUnroutableMessagesAreDroppedAndCounted) {
   Rig rig;
-  rig.smi->bring(0x33, {0x1c, 0x33, 0x80});             // the queue was empty
-  rig.smi->bring(0x33, {0x1c, 0x33, 0x00});             // nothing behind the code
-  rig.smi->bring(0x33, {0x1c});                         // nothing
-  rig.smi->bring(0x33, {0x1c, 0x34, 0x00, 0x00});       // another command
-  rig.smi->bring_message({0x00, 0x06 << 2, 0, 0x72, 0, 0x01});   // 9 bytes: an IPMB command has 10
+  rig.smi->bring(0x33, {0x1c, 0x33, 0x80});                        // the queue was empty
+  rig.smi->bring(0x33, {0x1c, 0x33, 0x00});                        // nothing behind the code
+  rig.smi->bring(0x33, {0x1c});                                    // nothing
+  rig.smi->bring(0x33, {0x1c, 0x34, 0x00, 0x00});                  // another command
+  rig.smi->bring_message({0x00, 0x06 << 2, 0, 0x72, 0, 0x01});     // 9 bytes: an IPMB command has 10
   rig.smi->bring_message({0x00, 0x07 << 2, 0, 0x72, 0, 0x01, 0});  // 10 bytes: a response has 11
   rig.smi->bring_message({0x01, 0, 0, 0x07 << 2, 0, 0, 0, 0, 0});  // 12 bytes: a LAN response has 13
   rig.smi->bring_message({0x05, 1, 2, 3, 4, 5, 6, 7, 8, 9});       // a channel that is not there
-  rig.smi->bring(0x35, {0x1c, 0x35, 0x00});             // G-71
-  rig.smi->bring(0x99, {0x1c, 0x99, 0x00});             // asked by nobody
+  rig.smi->bring(0x35, {0x1c, 0x35, 0x00});                        // G-71
+  rig.smi->bring(0x99, {0x1c, 0x99, 0x00});                        // asked by nobody
   rig.settle();
   EXPECT_EQ(rig.stat(Statistic::kInvalidCommands), 2u);
   EXPECT_EQ(rig.stat(Statistic::kInvalidIpmbResponses), 1u);

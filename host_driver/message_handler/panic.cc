@@ -1,6 +1,6 @@
-// The panic path (reference E.13 and the seed discussion behind it). One context is left; the others have stopped wherever they
-// were, some with a lock in hand. Nothing here takes a lock, allocates, frees, or calls a user but for its panic handler,
-// and every wait is bounded by time and by steps.
+// The panic path (reference E.13 and the seed discussion behind it). One context is left; the others have stopped
+// wherever they were, some with a lock in hand. Nothing here takes a lock, allocates, frees, or calls a user but for
+// its panic handler, and every wait is bounded by time and by steps.
 //
 // Windows of the send path in which the other context may have stopped:
 //   (1) current := message        (2) the layer below stores it as waiting     (3) as current     (4) it is on the wire
@@ -30,8 +30,8 @@ void Interface::panic_prepare() {
     queue_normal.forget();
     queue_high.forget();
   }
-  // Answers that nobody has looked at belong to users, who are not called any more (G-13, G-36). They are put by, so that
-  // a process that lives on after all can give them back.
+  // Answers that nobody has looked at belong to users, who are not called any more (G-13, G-36). They are put by, so
+  // that a process that lives on after all can give them back.
   if (receive_mutex.try_lock()) {
     while (SmiMessage* m = received.pop()) abandoned.push_back(m);
     receive_mutex.unlock();
@@ -162,9 +162,8 @@ void Interface::panic_events(std::string_view reason, PanicReport* report) {
   const bool event_generator = m.rsp[8] & 0x20;
   uint8_t receiver = 0;
   uint8_t receiver_lun = 0;
-  if (event_generator &&
-      panic_request(ipmi::netfn_lun(ipmi::kNetFnSensorEvent, 0), kCmdGetEventReceiver, {}) && m.rsp_size >= 5 &&
-      m.rsp[2] == 0) {
+  if (event_generator && panic_request(ipmi::netfn_lun(ipmi::kNetFnSensorEvent, 0), kCmdGetEventReceiver, {}) &&
+      m.rsp_size >= 5 && m.rsp[2] == 0) {
     receiver = m.rsp[3];
     receiver_lun = m.rsp[4] & 3;
   }
@@ -176,9 +175,8 @@ void Interface::panic_events(std::string_view reason, PanicReport* report) {
     const std::string_view part = reason.substr(n * kCharactersPerRecord, kCharactersPerRecord);
     uint8_t record[16] = {0, 0, 0xf0, own, static_cast<uint8_t>(n)};  // F0h: OEM record without time stamp
     std::memcpy(record + 5, part.data(), part.size());
-    const bool ok = over_ipmb
-                        ? panic_request_ipmb(receiver, receiver_lun, ipmi::kNetFnStorage, kCmdAddSelEntry, record)
-                        : panic_request(ipmi::netfn_lun(ipmi::kNetFnStorage, 0), kCmdAddSelEntry, record);
+    const bool ok = over_ipmb ? panic_request_ipmb(receiver, receiver_lun, ipmi::kNetFnStorage, kCmdAddSelEntry, record)
+                              : panic_request(ipmi::netfn_lun(ipmi::kNetFnStorage, 0), kCmdAddSelEntry, record);
     result(ok);
     if (panic_dead) return;
   }

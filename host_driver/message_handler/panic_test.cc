@@ -41,7 +41,7 @@ class WindowSmi : public FakeSmi {
  public:
   Window window = Window::kNone;
   Park park;
-  bool mute = false;         // in the panic: the BMC says nothing any more
+  bool mute = false;  // in the panic: the BMC says nothing any more
   bool refuse_all = false;
   unsigned panic_sends = 0;
   std::vector<SmiMessage*> given;  // to us, and not back yet, wherever the panic has left it
@@ -122,8 +122,8 @@ struct PanicRig {
     if (thread.joinable()) thread.join();
   }
   size_t platform_events() const {
-    return static_cast<size_t>(std::count_if(smi->sent.begin(), smi->sent.end(),
-                                             [](const Bytes& b) { return b[0] == 0x10 && b[1] == 0x02; }));
+    return static_cast<size_t>(
+        std::count_if(smi->sent.begin(), smi->sent.end(), [](const Bytes& b) { return b[0] == 0x10 && b[1] == 0x02; }));
   }
 
   MessageHandler handler;
@@ -144,7 +144,8 @@ TEST(PanicEvents, SayWhatHappenedAndThenTheWholeString) {
   EXPECT_EQ(rig.smi->sent[0], (Bytes{0x10, 0x02, 0x41, 0x03, 0x20, 'F', 0x6f, 0xa1, 'a', 't'}));
   EXPECT_EQ(rig.smi->sent[1], (Bytes{0x18, 0x01}));
   EXPECT_EQ(rig.smi->sent[2], (Bytes{0x10, 0x01}));
-  EXPECT_EQ(rig.smi->sent[3], (Bytes{0x28, 0x44, 0, 0, 0xf0, 0x20, 0, 'F', 'a', 't', 'a', 'l', ' ', 'e', 'x', 'c', 'e', 'p'}));
+  EXPECT_EQ(rig.smi->sent[3],
+            (Bytes{0x28, 0x44, 0, 0, 0xf0, 0x20, 0, 'F', 'a', 't', 'a', 'l', ' ', 'e', 'x', 'c', 'e', 'p'}));
   EXPECT_EQ(rig.smi->sent[5], (Bytes{0x28, 0x44, 0, 0, 0xf0, 0x20, 2, 'e', 'r', 'r', 'u', 'p', 't', 0, 0, 0, 0, 0}));
   EXPECT_TRUE(rig.smi->run_to_completion);
 }
@@ -208,9 +209,7 @@ TEST_P(PanicWindows, ThePanicEventGoesOutWhereverTheOtherContextStopped) {
     });
   }
   smi.window = window;
-  rig.thread.start("victim", [&] {
-    (void)rig.user->request(SystemInterfaceAddress{}, 1, request_of(6, 0x50));
-  });
+  rig.thread.start("victim", [&] { (void)rig.user->request(SystemInterfaceAddress{}, 1, request_of(6, 0x50)); });
   ASSERT_TRUE(smi.park.wait_arrived());
   const PanicReport report = rig.panic();
   EXPECT_EQ(report.sent, 3u);
@@ -232,9 +231,7 @@ TEST(Panic, InTheOldProfileAMessageNobodyHasBlocksTheEvents) {
   options.mh_clear_current_on_panic = false;
   PanicRig rig(options);
   rig.smi->window = Window::kBeforeStored;
-  rig.thread.start("victim", [&] {
-    (void)rig.user->request(SystemInterfaceAddress{}, 1, request_of(6, 0x50));
-  });
+  rig.thread.start("victim", [&] { (void)rig.user->request(SystemInterfaceAddress{}, 1, request_of(6, 0x50)); });
   ASSERT_TRUE(rig.smi->park.wait_arrived());
   const PanicReport report = rig.panic();
   EXPECT_EQ(report.sent, 0u);
@@ -258,9 +255,7 @@ TEST(Panic, ATransactionThatDoesNotEndIsWaitedForWithinTheBound) {
   PanicRig rig;
   rig.smi->window = Window::kStarted;
   rig.smi->mute = true;
-  rig.thread.start("victim", [&] {
-    (void)rig.user->request(SystemInterfaceAddress{}, 1, request_of(6, 0x50));
-  });
+  rig.thread.start("victim", [&] { (void)rig.user->request(SystemInterfaceAddress{}, 1, request_of(6, 0x50)); });
   ASSERT_TRUE(rig.smi->park.wait_arrived());
   EXPECT_EQ(rig.panic().lost, 1u);
   EXPECT_EQ(rig.smi->panic_sends, 0u);

@@ -2,8 +2,8 @@
 //
 // Circular, with the head as terminator. Writers exclude each other by a lock of theirs. A reader that stands on an
 // element keeps finding its way to the head whatever writers do: an unlinked element keeps its forward pointer, and
-// taking the whole list (splice_all) leaves the elements linked to each other and to the old head until every reader that
-// could be among them has left.
+// taking the whole list (splice_all) leaves the elements linked to each other and to the old head until every reader
+// that could be among them has left.
 #pragma once
 
 #include <cassert>
@@ -30,7 +30,9 @@ class RcuList {
 
   // Readers, in a section of the list's domain. A null pointer ends the walk.
   T* first() const { return entry(head_.rcu_next.load(std::memory_order_acquire)); }
-  T* after(const T* at) const { return entry(static_cast<const RcuNode*>(at)->rcu_next.load(std::memory_order_acquire)); }
+  T* after(const T* at) const {
+    return entry(static_cast<const RcuNode*>(at)->rcu_next.load(std::memory_order_acquire));
+  }
 
   // Writers. The element becomes reachable with a release store, after everything that was stored in it.
   void insert_before(T* position, T* element) { insert(position ? static_cast<RcuNode*>(position) : &head_, element); }
@@ -45,9 +47,9 @@ class RcuList {
   }
   bool empty() const { return head_.rcu_next.load(std::memory_order_acquire) == &head_; }
 
-  // Takes every element: empty for readers that come, still whole and terminated for those that are in it; returns after
-  // they have left, with the elements linked by `next` up to null, free to be destroyed. What is tested for emptiness
-  // is the source: testing the destination made teardown a silent no-op for years (G-117).
+  // Takes every element: empty for readers that come, still whole and terminated for those that are in it; returns
+  // after they have left, with the elements linked by `next` up to null, free to be destroyed. What is tested for
+  // emptiness is the source: testing the destination made teardown a silent no-op for years (G-117).
   T* splice_all(rt::Rcu& domain) {
     RcuNode* first_node = head_.rcu_next.load(std::memory_order_relaxed);
     if (first_node == &head_) return nullptr;

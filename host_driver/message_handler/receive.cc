@@ -35,8 +35,10 @@ bool retryable(uint8_t cc) {
     case CompletionCode::kNodeBusy:
     case CompletionCode::kLostArbitration:
     case CompletionCode::kBusError:
-    case CompletionCode::kNakOnWrite: return true;
-    default: return false;
+    case CompletionCode::kNakOnWrite:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -148,8 +150,11 @@ void Interface::run_receive() {
       break;
     }
     switch (handle(*message)) {
-      case Disposition::kFree: retire(message); break;
-      case Disposition::kConsumed: break;
+      case Disposition::kFree:
+        retire(message);
+        break;
+      case Disposition::kConsumed:
+        break;
       case Disposition::kRetry: {
         {
           rt::LockGuard lock(receive_mutex);
@@ -218,8 +223,8 @@ Interface::Disposition Interface::handle(SmiMessage& m) {
     if (power_of_two(n)) {  // rate limited without a clock (G-78)
       const uint8_t want[2] = {static_cast<uint8_t>(m.data[0] >> 2 | 1), m.data[1]};
       const uint8_t got[2] = {static_cast<uint8_t>(m.rsp[0] >> 2), m.rsp[1]};
-      log("answer with NetFn and command " + to_hex(got) + " where " + to_hex(want) + " was due (" +
-          std::to_string(n) + " so far)");
+      log("answer with NetFn and command " + to_hex(got) + " where " + to_hex(want) + " was due (" + std::to_string(n) +
+          " so far)");
     }
     make_malformed(m);
   }

@@ -18,7 +18,9 @@ struct Pending;
 // One definition for the store and the extract side (G-03).
 constexpr unsigned kSeqidBits = 26;
 constexpr uint32_t kSeqidMask = (1u << kSeqidBits) - 1;
-constexpr uint64_t wire_msgid(unsigned slot, uint32_t seqid) { return uint64_t{slot} << kSeqidBits | (seqid & kSeqidMask); }
+constexpr uint64_t wire_msgid(unsigned slot, uint32_t seqid) {
+  return uint64_t{slot} << kSeqidBits | (seqid & kSeqidMask);
+}
 constexpr uint64_t msgid_slot(uint64_t msgid) { return msgid >> kSeqidBits; }
 constexpr uint32_t msgid_seqid(uint64_t msgid) { return static_cast<uint32_t>(msgid) & kSeqidMask; }
 static_assert(kSequenceEntries == 64);

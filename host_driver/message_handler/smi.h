@@ -18,7 +18,7 @@ enum class SmiMessageType : uint8_t { kNormal, kIpmbDirect };
 // down, message_received() hands it back, once. Fixed buffers: the panic path allocates nothing.
 struct SmiMessage {
   SmiMessageType type = SmiMessageType::kNormal;
-  uint64_t msgid = 0;               // slot << 26 | sequence id where it has a sequence table entry (E.4)
+  uint64_t msgid = 0;  // slot << 26 | sequence id where it has a sequence table entry (E.4)
   uint16_t data_size = 0;
   uint16_t rsp_size = 0;
   uint8_t data[ipmi::kMessageBytesMax];  // NetFn<<2|LUN, Cmd, data
@@ -26,8 +26,8 @@ struct SmiMessage {
   // Set when rsp was made by the driver, not by the BMC: why, and rsp's completion code is then what Linux would show.
   bool failed = false;
   ErrorCode failure = ErrorCode::kInternal;
-  void* user_data = nullptr;        // the message handler's
-  SmiMessage* next = nullptr;       // queue link of whoever owns it
+  void* user_data = nullptr;            // the message handler's
+  SmiMessage* next = nullptr;           // queue link of whoever owns it
   void (*done)(SmiMessage*) = nullptr;  // gives it back to its allocator
 };
 
@@ -41,8 +41,8 @@ class SmiUpcalls {
 };
 
 struct SmiInfo {
-  std::string address_source = "bus";   // as Linux: "ACPI", "PCI"... ours: the bus spec's scheme
-  std::string description;              // the bus spec as written
+  std::string address_source = "bus";  // as Linux: "ACPI", "PCI"... ours: the bus spec's scheme
+  std::string description;             // the bus spec as written
   registers::InterfaceKind kind = registers::InterfaceKind::kKcs;
   bool interrupts = false;
   uint8_t slave_address = 0x20;
@@ -63,8 +63,8 @@ class SmiHandlers {
   virtual void request_events() = 0;
   virtual void set_need_watch(unsigned mask) = 0;
   virtual void set_maintenance_mode(bool enable) = 0;
-  // Panic path: no locks, no allocation; flush drives the hardware until idle or hosed, within a bound. Messages that go
-  // up meanwhile are given back (done) only at shutdown.
+  // Panic path: no locks, no allocation; flush drives the hardware until idle or hosed, within a bound. Messages that
+  // go up meanwhile are given back (done) only at shutdown.
   virtual void set_run_to_completion(bool on) = 0;
   virtual void poll() = 0;
   virtual void flush_messages() = 0;

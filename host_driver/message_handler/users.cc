@@ -1,5 +1,5 @@
-// Users: limits, delivery, their end; events, command receivers, the watch mask, maintenance mode (reference E.1, E.7-E.9,
-// E.12, E.14).
+// Users: limits, delivery, their end; events, command receivers, the watch mask, maintenance mode (reference E.1,
+// E.7-E.9, E.12, E.14).
 #include <string>
 #include <utility>
 
@@ -27,7 +27,8 @@ void MessageCharge::release() {
 
 namespace bmcpair::host::inline BMCPAIR_RT::detail {
 
-// ---- users -----------------------------------------------------------------------------------------------------------
+// ---- users
+// -----------------------------------------------------------------------------------------------------------
 
 UserState::UserState(std::shared_ptr<Interface> interface_, int number_, UserHandlers handlers_)
     : interface(std::move(interface_)),
@@ -145,7 +146,8 @@ void UserState::end(bool keep_queue) {
   deliver_work.flush();
 }
 
-// ---- events ----------------------------------------------------------------------------------------------------------
+// ---- events
+// ----------------------------------------------------------------------------------------------------------
 
 Status Interface::set_gets_events(UserState& user, bool on) {
   rt::RcuReader below(down_rcu);
@@ -181,7 +183,8 @@ Status Interface::set_gets_events(UserState& user, bool on) {
   return {};
 }
 
-// ---- command receivers -----------------------------------------------------------------------------------------------
+// ---- command receivers
+// -----------------------------------------------------------------------------------------------
 
 Status Interface::register_for_cmd(const std::shared_ptr<UserState>& user, uint8_t netfn, uint8_t cmd,
                                    uint32_t channels) {
@@ -274,7 +277,8 @@ void Interface::drop_all_receivers() {
   if (n) remove_watch(WatchKind::kCommands, n);
 }
 
-// ---- the watch mask --------------------------------------------------------------------------------------------------
+// ---- the watch mask
+// --------------------------------------------------------------------------------------------------
 
 void Interface::add_watch(WatchKind kind, unsigned n) {
   rt::LockGuard lock(watch_mutex);
@@ -298,7 +302,8 @@ void Interface::update_watch() {
   if (!shutting_down()) smi->set_need_watch(mask);
 }
 
-// ---- maintenance mode ------------------------------------------------------------------------------------------------
+// ---- maintenance mode
+// ------------------------------------------------------------------------------------------------
 
 // Under maintenance_mutex.
 void Interface::set_maintenance_state(MaintenanceState state) {
@@ -318,8 +323,12 @@ Status Interface::set_maintenance_mode(MaintenanceMode mode) {
       set_maintenance_state(maintenance_remaining > Duration::zero() ? MaintenanceState::kFirmware
                                                                      : MaintenanceState::kOff);
       break;
-    case MaintenanceMode::kOff: set_maintenance_state(MaintenanceState::kOff); break;
-    case MaintenanceMode::kOn: set_maintenance_state(MaintenanceState::kFirmware); break;
+    case MaintenanceMode::kOff:
+      set_maintenance_state(MaintenanceState::kOff);
+      break;
+    case MaintenanceMode::kOn:
+      set_maintenance_state(MaintenanceState::kFirmware);
+      break;
     default:
       return Error{ErrorCode::kInvalidArgument,
                    "maintenance mode " + std::to_string(static_cast<int>(mode)) + " is none of 0, 1, 2"};

@@ -62,7 +62,8 @@ void format_lan(SmiMessage& m, const LanAddress& to, const Routed& routed) {
 void format_direct(SmiMessage& m, const IpmbDirectAddress& to, const Routed& routed) {
   const bool response = routed.netfn & 1;
   m.type = SmiMessageType::kIpmbDirect;
-  // The LUN beside the NetFn is that of the controller addressed: the responder's in a request, the requester's in a response.
+  // The LUN beside the NetFn is that of the controller addressed: the responder's in a request, the requester's in a
+  // response.
   m.data[0] = netfn_lun(routed.netfn, response ? to.rq_lun : to.rs_lun);
   m.data[1] = to.slave;
   m.data[2] = static_cast<uint8_t>(routed.sequence << 2 | (response ? to.rs_lun : to.rq_lun));
@@ -100,8 +101,8 @@ bool parse_incoming(const SmiMessage& m, Form form, Incoming* out) {
       out->lun = r[6] & 3;
       out->sequence = r[9] >> 2;
       out->cmd = r[10];
-      out->from = LanAddress{out->channel, static_cast<uint8_t>(r[3] >> 4), r[4], r[8], r[5],
-                             static_cast<uint8_t>(r[9] & 3)};
+      out->from =
+          LanAddress{out->channel, static_cast<uint8_t>(r[3] >> 4), r[4], r[8], r[5], static_cast<uint8_t>(r[9] & 3)};
       data_at = 11;
       data_end = size - 1;
       break;
@@ -134,9 +135,15 @@ void make_error_reply(SmiMessage& m, Form form, uint8_t cc, uint8_t own_address)
   reply.sequence = in.sequence;
   // Only the channel goes back, not the rest of the byte: there its upper bits ask for tracking (§22.7).
   switch (form) {
-    case Form::kIpmb: format_ipmb(m, std::get<IpmbAddress>(in.from), reply); break;
-    case Form::kLan: format_lan(m, std::get<LanAddress>(in.from), reply); break;
-    case Form::kDirect: format_direct(m, std::get<IpmbDirectAddress>(in.from), reply); break;
+    case Form::kIpmb:
+      format_ipmb(m, std::get<IpmbAddress>(in.from), reply);
+      break;
+    case Form::kLan:
+      format_lan(m, std::get<LanAddress>(in.from), reply);
+      break;
+    case Form::kDirect:
+      format_direct(m, std::get<IpmbDirectAddress>(in.from), reply);
+      break;
   }
 }
 

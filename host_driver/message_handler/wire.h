@@ -1,4 +1,5 @@
-// The wire forms of routed messages: Send Message and what Get Message brings (IPMI 2.0 §6.13, §22.7; reference E.3, E.5).
+// The wire forms of routed messages: Send Message and what Get Message brings (IPMI 2.0 §6.13, §22.7; reference E.3,
+// E.5).
 #pragma once
 
 #include <cstdint>
@@ -49,7 +50,7 @@ struct Incoming {
   uint8_t channel = 0;
   uint8_t netfn = 0;
   uint8_t cmd = 0;
-  uint8_t lun = 0;        // of the sender's NetFn byte
+  uint8_t lun = 0;  // of the sender's NetFn byte
   uint8_t sequence = 0;
   ByteView data;
   bool is_response() const { return netfn & 1; }
