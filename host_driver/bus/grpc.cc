@@ -310,10 +310,17 @@ class Core : public Pump::Flushable, public std::enable_shared_from_this<Core> {
   }
 
   void set_interrupt_handler(RegisterPort::InterruptHandler handler) {
-    set_handler([&] { interrupt_handler_ = std::move(handler); });
+    std::lock_guard handlers(handler_mutex_);
+    interrupt_handler_ = std::move(handler);
+    // A change that came before anybody listened.
+    if (interrupt_handler_ && std::exchange(interrupt_missed_, false)) {
+      std::lock_guard lock(mutex_);
+      if (std::exchange(interrupt_told_, false)) call_interrupt_handler();
+    }
   }
   void set_link_handler(RegisterPort::LinkHandler handler) {
-    set_handler([&] { link_handler_ = std::move(handler); });
+    std::lock_guard handlers(handler_mutex_);
+    link_handler_ = std::move(handler);
   }
 
   void flush() override {
@@ -370,18 +377,7 @@ class Core : public Pump::Flushable, public std::enable_shared_from_this<Core> {
     interrupt_level_ = interrupt.level();
     // Handlers have their own thread: this one may be the driver's, in the middle of a read and holding its locks. One
     // call that is waiting says the newest level, too.
-    if (std::exchange(interrupt_told_, false)) {
-      Pump::instance().call([self = shared_from_this()] {
-        std::lock_guard handlers(self->handler_mutex_);
-        bool level;
-        {
-          std::lock_guard lock(self->mutex_);
-          self->interrupt_told_ = true;
-          level = self->interrupt_level_;
-        }
-        if (self->interrupt_handler_) self->interrupt_handler_(level);
-      });
-    }
+    if (std::exchange(interrupt_told_, false)) call_interrupt_handler();
   }
 
   void on_written() {
@@ -507,9 +503,22 @@ class Core : public Pump::Flushable, public std::enable_shared_from_this<Core> {
     });
   }
 
-  void set_handler(const std::function<void()>& set) {
-    std::lock_guard handlers(handler_mutex_);
-    set();
+  // With mutex_ held.
+  void call_interrupt_handler() {
+    Pump::instance().call([self = shared_from_this()] {
+      std::lock_guard handlers(self->handler_mutex_);
+      bool level;
+      {
+        std::lock_guard lock(self->mutex_);
+        self->interrupt_told_ = true;
+        level = self->interrupt_level_;
+      }
+      if (self->interrupt_handler_) {
+        self->interrupt_handler_(level);
+      } else {
+        self->interrupt_missed_ = true;
+      }
+    });
   }
 
   const std::string name_;
@@ -541,6 +550,7 @@ class Core : public Pump::Flushable, public std::enable_shared_from_this<Core> {
 
   std::mutex handler_mutex_;  // held while a handler runs; taken before mutex_
   RegisterPort::InterruptHandler interrupt_handler_;
+  bool interrupt_missed_ = false;
   RegisterPort::LinkHandler link_handler_;
 };
 

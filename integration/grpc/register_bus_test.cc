@@ -182,7 +182,7 @@ TEST_F(RegisterBus, InterruptsArePushedWithTheNewestLevel) {
   std::vector<bool> levels;
   port->set_interrupt_handler([&](bool level) { seen.change([&] { levels.push_back(level); }); });
   bt_->raise(true);
-  EXPECT_TRUE(seen.wait([&] { return !levels.empty() && levels.back(); }));
+  ASSERT_TRUE(seen.wait([&] { return !levels.empty() && levels.back(); }));
   bt_->raise(false);
   EXPECT_TRUE(seen.wait([&] { return !levels.back(); }));
   for (int i = 0; i < 1001; ++i) bt_->raise(i % 2 == 0);
@@ -192,6 +192,16 @@ TEST_F(RegisterBus, InterruptsArePushedWithTheNewestLevel) {
   bt_->raise(false);
   EXPECT_EQ(port->read(0), 0);
   EXPECT_EQ(levels.size(), told);
+}
+
+TEST_F(RegisterBus, AnInterruptThatRoseBeforeTheHostListenedIsToldToIt) {
+  bt_->raise_at_once = true;
+  auto port = *open(socket_, "one/bt");
+  EXPECT_EQ(port->read(0), 0);  // by now it has been pushed
+  Condition seen;
+  bool level = false;
+  port->set_interrupt_handler([&](bool l) { seen.change([&] { level = l; }); });
+  EXPECT_TRUE(seen.wait([&] { return level; }));
 }
 
 TEST_F(RegisterBus, AnInterruptHandlerRunsOutsideTheThreadsThatRead) {

@@ -66,6 +66,7 @@ struct Device {
   registers::RegisterPort::InterruptHandler on_interrupt;
   registers::RegisterPort::LinkHandler on_link;
   registers::LinkState link;
+  bool raise_at_once = false;    // the line rises as soon as somebody listens; set before anybody attaches
   std::recursive_mutex handlers;  // held while one runs
 
   void raise(bool level) {
@@ -119,6 +120,7 @@ class DevicePort : public registers::RegisterPort {
   void set_interrupt_handler(InterruptHandler handler) override {
     std::lock_guard running(device_->handlers);
     device_->condition.change([&] { device_->on_interrupt = std::move(handler); });
+    if (device_->raise_at_once) device_->raise(true);
   }
   void set_link_handler(LinkHandler handler) override {
     std::lock_guard running(device_->handlers);

@@ -146,12 +146,8 @@ class Attachment : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBu
     attached->set_register_count(registers::register_count(port->kind()));
     attached->set_has_interrupt(port->has_interrupt());
     attached->set_protocol_version(kProtocolVersion);
-    {
-      std::lock_guard lock(mutex_);
-      if (ended_) return {};
-      port_ = port;
-      push(reply);  // before any interrupt
-    }
+    // Before the host knows that it is attached: no change that it could cause or await is missed. They wait for
+    // `attached` to go first.
     std::weak_ptr<Attachment> weak = weak_from_this();
     port->set_interrupt_handler([weak](bool level) {
       if (auto self = weak.lock()) self->interrupt(level);
@@ -160,6 +156,13 @@ class Attachment : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBu
       auto self = weak.lock();
       if (self && !link.up) self->finish({grpc::StatusCode::ABORTED, "detached: " + link.reason});
     });
+    {
+      std::lock_guard lock(mutex_);
+      if (ended_) return {};
+      port_ = port;
+      announced_ = true;
+      push(reply);
+    }
     // What happened before the handler was there.
     if (registers::LinkState link = port->link(); !link.up)
       return Error{ErrorCode::kUnavailable, "detached: " + link.reason};
@@ -206,7 +209,7 @@ class Attachment : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBu
 
   // With mutex_ held. Answers go first: the host waits for them; an interrupt may have waited already.
   void write_next() {
-    if (writing_ || ended_) return;
+    if (writing_ || ended_ || !announced_) return;
     if (!replies_.empty()) {
       out_ = std::move(replies_.front());
       replies_.pop_front();
@@ -255,6 +258,7 @@ class Attachment : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBu
   std::deque<grpc::ByteBuffer> replies_;
   uint64_t interrupt_changes_ = 0;
   bool interrupt_level_ = false;
+  bool announced_ = false;
   bool writing_ = false;
   bool read_held_ = false;
   bool ended_ = false;
