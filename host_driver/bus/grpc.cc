@@ -27,8 +27,8 @@ using registers::RegisterPort;
 constexpr uint32_t kProtocolVersion = 1;
 constexpr Duration kAttachTimeout = std::chrono::seconds(10);
 // A read that takes longer has lost its BMC's daemon, whatever the connection says.
-constexpr Duration kOpTimeout = std::chrono::seconds(5);
-constexpr Duration kDetachTimeout = std::chrono::seconds(1);
+constexpr Duration kOpTimeout = std::chrono::seconds(10);
+constexpr Duration kDetachTimeout = std::chrono::seconds(5);
 constexpr Duration kBackOffMin = std::chrono::milliseconds(10);
 constexpr Duration kBackOffMax = std::chrono::seconds(1);
 constexpr uint8_t kNobody = 0xff;
@@ -103,7 +103,8 @@ Result<std::shared_ptr<grpc::Channel>> channel_to(const std::string& target, con
   arguments.SetString("grpc.optimization_target", "latency");
   // Ports attach again by themselves, and should find a new connection being tried when they do.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 2000);
+  // This one is how long a connection may take to come up, on a machine that is busy too.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 8000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   // A daemon that vanished without a word is noticed while a stream is open.
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10000);
