@@ -20,7 +20,7 @@ TEST(Durability, KillingTheDaemonInALoopLosesNoAcknowledgedSelEntry) {
     // A host adds entries as fast as it can, through the registers, each with bytes of its own; the daemon dies under it.
     Process adder({program("sel_adder"), daemon.bus("one/bt"), std::to_string(round)});
     const std::string some = "acknowledged " + std::to_string(round) + " " + std::to_string(5 + round * 7);
-    ASSERT_TRUE(adder.wait_for_output(some)) << adder.out() << adder.err();
+    ASSERT_TRUE(adder.wait_for_output(some)) << adder.out() << adder.err() << daemon.process().out() << daemon.process().err();
     daemon.process().signal(SIGKILL);
     ASSERT_EQ(daemon.process().wait(), 128 + SIGKILL);
     ASSERT_NE(adder.wait(), -1) << "the driver hangs on a dead daemon";

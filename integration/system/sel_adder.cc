@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
   if (!specs.ok()) return 2;
   const auto round = static_cast<uint8_t>(std::atoi(argv[2]));
   cli::SessionOptions options;
+  options.timeout = std::chrono::seconds(60);
   options.open.who = "sel_adder";
   cli::Session session(std::move(*specs), options);
   if (auto opened = session.open(0); !opened.ok()) {
