@@ -1,5 +1,7 @@
 // Many interfaces in one driver process, over the in-process bus; each number in a process of its own.
 #include <atomic>
+#include <condition_variable>
+#include <mutex>
 #include <thread>
 
 #include "host_driver/message_handler/message_handler.h"
@@ -8,9 +10,14 @@
 #include "integration/bench/measure.h"
 #include "integration/bench/rig.h"
 #include "integration/bench/table.h"
+#include "proto/registers/bt.h"
 
 namespace bmcpair::bench {
 namespace {
+
+using registers::bt::kB2hIrq;
+using registers::bt::kB2hIrqEnable;
+using registers::bt::kIntMask;
 
 constexpr double kIdleCpuGoal = 1000;
 
@@ -63,29 +70,63 @@ class ClosedLoop {
   std::atomic<bool> running_{false};
 };
 
-// The same transactions by one thread at the registers of as many BMCs: no driver.
-double by_hand(std::vector<std::unique_ptr<registers::RegisterPort>>& ports, double seconds) {
-  const double end = now_seconds() + seconds;
-  double done = 0;
-  std::vector<size_t> waiting;
-  while (now_seconds() < end) {
-    for (size_t i = 0; i < ports.size(); ++i) {
-      bt_ask(*ports[i]);
-      waiting.push_back(i);
-    }
-    const double patience = now_seconds() + 60;
-    while (!waiting.empty()) {
-      std::erase_if(waiting, [&](size_t i) {
-        if (!bt_answered(*ports[i])) return false;
-        bt_take(*ports[i]);
-        ++done;
-        return true;
+// The same transactions by one thread at the registers of as many BMCs, told by their interrupts: no driver.
+class ByHand {
+ public:
+  explicit ByHand(unsigned n) : fleet_(fleet_of(boards(n, registers::InterfaceKind::kBt))) {
+    for (unsigned i = 0; i < n; ++i) {
+      ports_.push_back(need(fleet_->attach("b" + std::to_string(i), "bench")));
+      ports_.back()->set_interrupt_handler([this, i](bool level) {
+        if (!level) return;
+        std::lock_guard lock(mutex_);
+        answered_.push_back(i);
+        changed_.notify_one();
       });
-      if (now_seconds() > patience) throw std::runtime_error("no answer at the registers");
+      ports_.back()->write(kIntMask, kB2hIrqEnable);
     }
   }
-  return done;
-}
+  ~ByHand() {
+    for (auto& port : ports_) port->set_interrupt_handler({});
+  }
+
+  double work(double seconds) {
+    const double end = now_seconds() + seconds;
+    for (auto& port : ports_) bt_ask(*port);
+    size_t under_way = ports_.size();
+    double done = 0;
+    std::vector<unsigned> now;
+    while (under_way > 0) {
+      {
+        std::unique_lock lock(mutex_);
+        if (!changed_.wait_for(lock, std::chrono::seconds(60), [&] { return !answered_.empty(); })) {
+          throw std::runtime_error("no interrupt at the registers");
+        }
+        now.swap(answered_);
+      }
+      for (unsigned i : now) {
+        registers::RegisterPort& port = *ports_[i];
+        port.write(kIntMask, kB2hIrq | kB2hIrqEnable);
+        if (!bt_answered(port)) throw std::runtime_error("an interrupt without an answer");
+        bt_take(port);
+        ++done;
+        if (now_seconds() < end) {
+          bt_ask(port);
+        } else {
+          --under_way;
+        }
+      }
+      now.clear();
+    }
+    return done;
+  }
+
+ private:
+  std::unique_ptr<board::Fleet> fleet_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<unsigned> answered_;
+  std::vector<std::unique_ptr<registers::RegisterPort>> ports_;
+};
 
 Figures child(unsigned n) {
   Figures out;
@@ -106,11 +147,9 @@ Figures child(unsigned n) {
     ClosedLoop loop(handler, numbers);
     out.merge(idle_figures());
     out["threads"] = threads_now();
-    auto floor_fleet = fleet_of(boards(n, registers::InterfaceKind::kBt));
-    std::vector<std::unique_ptr<registers::RegisterPort>> ports;
-    for (unsigned i = 0; i < n; ++i) ports.push_back(need(floor_fleet->attach("b" + std::to_string(i), "bench")));
+    ByHand hand(n);
     Rates rates = interleave_rates([&](double seconds) { return loop.work(seconds); },
-                                   [&](double seconds) { return by_hand(ports, seconds); });
+                                   [&](double seconds) { return hand.work(seconds); });
     out["rate"] = rates.figure;
     out["floor_rate"] = rates.floor;
     out["ratio"] = rates.ratio;

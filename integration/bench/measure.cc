@@ -162,8 +162,10 @@ int be_child(const std::string& name, unsigned n) {
 }
 
 Figures idle_figures() {
-  // What was begun comes to rest first.
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  // What was begun comes to rest first, and what measures has been touched once.
+  std::this_thread::sleep_for(settings().settle());
+  context_switches();
+  process_cpu_seconds();
   uint64_t switches = context_switches();
   double cpu = process_cpu_seconds();
   double begin = now_seconds();

@@ -16,6 +16,8 @@ struct Settings {
   bool quick = false;
   // How long one pair of figure and floor is measured, both together.
   std::chrono::duration<double> budget() const { return std::chrono::duration<double>(quick ? 0.3 : 3.0); }
+  // Before idleness is measured. Workers of the driver that found nothing to do leave after two seconds (rt::kWorkerIdle).
+  std::chrono::milliseconds settle() const { return std::chrono::milliseconds(quick ? 300 : 2500); }
   std::chrono::milliseconds idle() const { return std::chrono::milliseconds(quick ? 500 : 2000); }
 };
 Settings& settings();

@@ -56,8 +56,11 @@ const char* to_string(Transport transport) {
   return "?";
 }
 
-Rig::Rig(Transport transport, registers::InterfaceKind kind)
-    : transport_(transport), fleet_(fleet_of(boards(1, kind))), board_(need(fleet_->find("b0"))) {
+Rig::Rig(Transport transport, registers::InterfaceKind kind, Duration response) : transport_(transport) {
+  auto configs = boards(1, kind);
+  if (response > Duration{}) configs[0].interfaces[0].latency.response = {hardware::Latency::Shape::kFixed, response, response};
+  fleet_ = fleet_of(std::move(configs));
+  board_ = need(fleet_->find("b0"));
   if (transport == Transport::kGrpc) {
     transport::GrpcServerOptions options;
     options.listen = {"unix:" + (folder_ / "grpc")};

@@ -33,7 +33,8 @@ const char* to_string(Transport transport);
 // One BMC behind a transport, real sockets and servers included.
 class Rig {
  public:
-  Rig(Transport transport, registers::InterfaceKind kind);
+  // response: how long the BMC's work on a request takes; 0: as a configuration that says nothing has it.
+  Rig(Transport transport, registers::InterfaceKind kind, Duration response = {});
 
   std::unique_ptr<registers::RegisterPort> open();
   board::Board& board() { return *board_; }
