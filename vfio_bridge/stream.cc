@@ -1,6 +1,7 @@
 #include "vfio_bridge/stream.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -31,7 +32,14 @@ timeval to_timeval(std::chrono::milliseconds t) {
   return timeval{static_cast<time_t>(t.count() / 1000), static_cast<suseconds_t>(t.count() % 1000 * 1000)};
 }
 
+bool one_processor() {
+  cpu_set_t set;
+  return ::sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) < 2;
+}
+
 }  // namespace
+
+Stream::Stream(int fd) : fd_(fd), buffer_(kMessageBytesMax), spin_(one_processor()) {}
 
 Stream::Receive Stream::receive() {
   alignas(cmsghdr) char control[CMSG_SPACE(kScmMax * sizeof(int))];
@@ -41,10 +49,24 @@ Stream::Receive Stream::receive() {
   msg.msg_iovlen = 1;
   msg.msg_control = control;
   msg.msg_controllen = sizeof control;
-  ssize_t n;
-  do {
-    n = ::recvmsg(fd_, &msg, MSG_CMSG_CLOEXEC);
-  } while (n < 0 && errno == EINTR);
+  const auto begin = std::chrono::steady_clock::now();
+  auto waited = [&] { return std::chrono::steady_clock::now() - begin; };
+  ssize_t n = -1;
+  errno = EAGAIN;
+  for (const auto budget = spin_.budget(); n < 0 && errno == EAGAIN && waited() < budget;) {
+    n = ::recvmsg(fd_, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    if (n < 0 && errno == EAGAIN) {
+      // Who waits for this processor may be the client itself.
+      ::sched_yield();
+      errno = EAGAIN;
+    }
+  }
+  if (n < 0) {
+    do {
+      n = ::recvmsg(fd_, &msg, MSG_CMSG_CLOEXEC);
+    } while (n < 0 && errno == EINTR);
+  }
+  spin_.came_after(waited());
   if (n < 0) return errno == EAGAIN || errno == EWOULDBLOCK ? Receive::kTimeout : Receive::kError;
   if (n == 0) return Receive::kEnd;
   buffer_.commit(static_cast<size_t>(n));

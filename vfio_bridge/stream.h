@@ -7,6 +7,7 @@
 #include "proto/base/result.h"
 #include "proto/vfio_user/message.h"
 #include "vfio_bridge/session.h"
+#include "vfio_bridge/spin.h"
 #include "vfio_bridge/unique_fd.h"
 
 namespace bmcpair::vfio_bridge {
@@ -15,9 +16,9 @@ class Stream {
  public:
   enum class Receive : uint8_t { kData, kEnd, kTimeout, kError };
 
-  explicit Stream(int fd) : fd_(fd), buffer_(kMessageBytesMax) {}
+  explicit Stream(int fd);
 
-  // Blocks for more bytes, as long as set_receive_timeout says (zero: for ever).
+  // Waits for more bytes, as long as set_receive_timeout says (zero: for ever); awake for a moment where that pays.
   Receive receive();
   // The next whole message of those that have been received, and the descriptors that came with it.
   Result<std::optional<vfio_user::Message>> next(Descriptors& descriptors);
@@ -41,6 +42,7 @@ class Stream {
   // owner.
   uint64_t owner_ = 0;
   Descriptors pending_;
+  Spin spin_;
 };
 
 }  // namespace bmcpair::vfio_bridge
