@@ -210,10 +210,8 @@ struct Slot {
   void forget_conversation() {
     statistics.responses_dropped += pending.size();
     pending.clear();
-    if (!hardware->online()) return;
-    Instant now = at(hooks->now());
-    hardware->go_offline(now);
-    hardware->come_online(now);
+    wants_hardware_reset = false;
+    hardware->forget_host(at(hooks->now()));
     note_line();
   }
 };

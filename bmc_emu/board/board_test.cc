@@ -16,6 +16,7 @@ namespace {
 using namespace std::chrono_literals;
 using namespace testing;
 namespace bt = registers::bt;
+namespace kcs = registers::kcs;
 using ::testing::HasSubstr;
 
 const Bytes kColdReset{0x18, 0x02};
@@ -301,6 +302,53 @@ TEST(Attachment, S4E_AHostThatLeavesInMidRequestTakesNobodyAlong) {
   Bytes answer = bench.bt(*next, kSetGlobalEnables);
   ASSERT_EQ(answer.size(), 3u);
   EXPECT_EQ(answer[1], 0x2e);
+}
+
+// KCS has no sequence number: what is left of a transfer, the next host would take for its own.
+TEST(Attachment, S4E_AKcsHostThatLeavesInMidTransferLeavesAnIdleInterface) {
+  for (size_t writes = 0; writes <= 4; ++writes) {
+    for (bool by_force : {false, true}) {
+      Bench bench;
+      auto port = bench.attach("kcs");
+      const std::pair<uint16_t, uint8_t> book[] = {{1, 0x61}, {0, 0x18}, {1, 0x62}, {0, 0x01}};
+      for (size_t i = 0; i < writes; ++i) {
+        port->write(book[i].first, book[i].second);
+        if (i + 1 < writes) bench.run_for(1ms);
+      }
+      if (writes == 4) {
+        bench.run_for(1ms);
+        ASSERT_EQ(port->read(kcs::kStatus), 0x40 | kcs::kObf) << "the answer's first byte";
+      }
+      if (by_force) {
+        ASSERT_TRUE(bench.board->detach(port->endpoint(), "maintenance"));
+        port->write(1, 0x61);
+      } else {
+        port.reset();
+      }
+      auto next = bench.attach("kcs");
+      EXPECT_EQ(next->read(kcs::kStatus), 0) << writes;
+      bench.run_for(1s);
+      EXPECT_EQ(next->read(kcs::kStatus), 0) << writes;
+    }
+  }
+}
+
+TEST(Attachment, ARequestThatItsHostLeftBehindIsNotExecutedForTheNext) {
+  Bench bench;
+  auto port = bench.attach("bt");
+  Gate gate;
+  std::thread busy([&] { bench.board->with_firmware([&](firmware::Bmc&, Instant) { gate.wait(); }); });
+  ASSERT_TRUE(gate.wait_for_somebody());
+  bt_send(*port, kSetGlobalEnables);
+  bench.now_ns += 1'000'000;
+  bench.board->run(bench.now());
+  EXPECT_EQ(bench.board->statistics("bt").requests, 1u);
+  port.reset();
+  gate.open();
+  busy.join();
+  bench.board->set_trace(true);
+  bench.run_for(1s);
+  EXPECT_TRUE(bench.board->message_trace().empty());
 }
 
 TEST(Attachment, S4E_LeavingDoesNotWaitForTheFirmware) {

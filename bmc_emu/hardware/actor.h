@@ -115,6 +115,13 @@ class Actor : public Interface {
     notice(now);
   }
   bool online() const final { return online_; }
+  void forget_host(Instant now) final {
+    const bool stays_away = !online_;
+    online_ = true;
+    go_offline(now);
+    forget_cut();
+    if (!stays_away) come_online(now);
+  }
   void set_trace(TraceSink* sink) final { trace_ = sink; }
 
   Bytes save() const final {
@@ -157,6 +164,8 @@ class Actor : public Interface {
   virtual void attention_changed() {}
   virtual void enter_offline(Instant now) = 0;
   virtual void leave_offline(Instant now) = 0;
+  // Nobody is there any more to whom a transfer that was cut off must look like one.
+  virtual void forget_cut() {}
   virtual void save_state(Writer& out) = 0;
   virtual void load_state(Reader& in) = 0;
 

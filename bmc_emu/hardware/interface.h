@@ -77,10 +77,13 @@ class Interface {
   virtual size_t response_bytes_max() const = 0;
 
   // A rebooting BMC: everything in flight is forgotten; until come_online the registers are as a rebooting
-  // BMC's are (BT: B_BUSY set; KCS: state ERROR with IBF held after a write; nothing is answered).
+  // BMC's are (proto/registers/away.h); nothing is answered.
   virtual void go_offline(Instant now) = 0;
   virtual void come_online(Instant now) = 0;
   virtual bool online() const = 0;
+  // The host has gone, and another may come: nothing in flight or half done is left to it. Registers are as at power-on,
+  // idle, or still away; what the BMC wants to tell (attention, OEM bits) is told anew.
+  virtual void forget_host(Instant now) = 0;
   // BT's BMC_HWRST was written since the last call (always false elsewhere).
   virtual bool take_hardware_reset_request() { return false; }
   // OEM bits as the BMC drives them: KCS bits 5:4, BT bit 5. Others are ignored.

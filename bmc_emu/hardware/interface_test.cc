@@ -11,6 +11,7 @@
 #include "bmc_emu/hardware/kcs/state_machine.h"
 #include "bmc_emu/hardware/smic/state_machine.h"
 #include "bmc_emu/hardware/test_rig.h"
+#include "proto/registers/away.h"
 
 namespace bmcpair::hardware {
 namespace {
@@ -333,6 +334,71 @@ TEST_P(InterfaceTest, ASaveCutShortOrWithMoreBehindItIsRefused) {
   EXPECT_TRUE(load_interface(saved).ok());
   saved.push_back(0);
   EXPECT_FALSE(load_interface(saved).ok());
+}
+
+TEST_P(InterfaceTest, WhileItIsAwayItsHostFacesTheRegistersOfTheAwayTable) {
+  const InterfaceKind kind = GetParam();
+  ASSERT_TRUE(kCasesFixed);
+  const bool ok = rc::check([kind](uint64_t seed) {
+    Rig rig(shaky(kind, seed));
+    std::vector<uint32_t> tokens;
+    for (const Action& action : *actions()) act(rig, action, tokens);
+    rig.interface->come_online(rig.now);
+    rig.interface->go_offline(rig.now);
+    registers::AwayRegisters away(kind);
+    RC_ASSERT(rig.interface->peek_flags() == registers::away_flags(kind));
+    for (const auto& [what, value] : *rc::gen::arbitrary<std::vector<std::pair<uint8_t, uint8_t>>>()) {
+      const uint16_t offset = what % 4;
+      if (what >= 128) {
+        rig.write(offset, value);
+        away.write(offset, value);
+      }
+      RC_ASSERT(rig.read(offset) == away.read(offset));
+      rig.step();
+      RC_ASSERT(!rig.interface->interrupt_line());
+    }
+  });
+  EXPECT_TRUE(ok);
+}
+
+// Wherever a host stops, in the middle of a frame or of its answer.
+TEST_P(InterfaceTest, AHostThatLeavesAtAnyAccessLeavesNothingToTheNext) {
+  const std::vector<std::pair<uint16_t, uint8_t>> writes =
+      GetParam() == InterfaceKind::kKcs ? std::vector<std::pair<uint16_t, uint8_t>>{{1, 0x61}, {0, 0x18}, {1, 0x62}, {0, 1}}
+      : GetParam() == InterfaceKind::kBt
+          ? std::vector<std::pair<uint16_t, uint8_t>>{{0, 1}, {1, 3}, {1, 0x18}, {1, 9}, {1, 1}, {0, 4}}
+          : std::vector<std::pair<uint16_t, uint8_t>>{{0, 0x18}, {1, 0x41}, {2, 1}, {0, 1}, {1, 0x43}, {2, 1}};
+  for (size_t written = 0; written <= writes.size(); ++written) {
+    for (int steps = 0; steps < 24; ++steps) {
+      for (bool rebooting : {false, true}) {
+        Rig rig(options_of(GetParam()));
+        for (size_t i = 0; i < written; ++i) {
+          rig.write(writes[i].first, writes[i].second);
+          if (i + 1 < written) rig.settle();
+        }
+        for (int i = 0; i < steps / 2; ++i) rig.step();
+        const uint32_t token = rig.take().token;
+        if (token != 0) {
+          ASSERT_TRUE(rig.respond(token, {0x1c, 0x01, 0x00}));
+        }
+        for (int i = 0; i < steps - steps / 2; ++i) rig.step();
+        rig.taken.clear();
+        if (rebooting) rig.interface->go_offline(rig.now);
+        rig.interface->forget_host(rig.now);
+        EXPECT_EQ(rig.interface->online(), !rebooting);
+        if (rebooting) {
+          EXPECT_EQ(rig.interface->peek_flags(), registers::away_flags(GetParam()));
+          rig.interface->come_online(rig.now);
+        }
+        ASSERT_TRUE(rig.settle());
+        EXPECT_TRUE(rig.taken.empty());
+        EXPECT_FALSE(rig.respond(token, {0x1c, 0x01, 0x00}));
+        EXPECT_EQ(rig.interface->peek_flags(), GetParam() == InterfaceKind::kSmic ? 0x40 : 0)
+            << written << " writes, " << steps << " steps";
+        ASSERT_EQ(request(rig).message, (Bytes{0x18, 0x01}));
+      }
+    }
+  }
 }
 
 TEST_P(InterfaceTest, TheSameSeedIsTheSameRunAndAnotherSeedIsNot) {

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "proto/registers/away.h"
+
 namespace bmcpair::hardware::bt {
 
 using namespace registers::bt;
@@ -113,7 +115,7 @@ void StateMachine::enter_offline(Instant now) {
   phase_ = Phase::kIdle;
   input_ = Bytes();
   registers_.reset();
-  bmc_write(kCtrl, kBBusy, now);
+  bmc_write(kCtrl, registers::away_flags(kind()), now);
 }
 
 void StateMachine::leave_offline(Instant now) { bmc_write(kCtrl, kBBusy, now); }

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "proto/registers/away.h"
+
 namespace bmcpair::hardware::kcs {
 
 using namespace registers::kcs;
@@ -166,7 +168,7 @@ void StateMachine::enter_offline(Instant now) {
   error_ = ErrorStatus::kNone;
   phase_ = Phase::kError;
   registers_.reset();
-  bmc_update(kStatus, kStateMask, state_bits(State::kError), now);
+  bmc_update(kStatus, kStateMask, registers::away_flags(kind()), now);
 }
 
 // "Or the transfer has been aborted" is ERROR's second meaning (§9.7, table 9-2). IDLE in its place would look to a

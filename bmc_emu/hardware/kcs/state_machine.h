@@ -54,6 +54,7 @@ class StateMachine final : public Actor<Registers> {
   void carry_side_band(Instant now) override;
   void enter_offline(Instant now) override;
   void leave_offline(Instant now) override;
+  void forget_cut() override { cut_ = false; }
   void save_state(Writer& out) override { visit(out); }
   void load_state(Reader& in) override;
   template <class A>

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "proto/registers/away.h"
+
 namespace bmcpair::hardware::smic {
 
 using namespace registers::smic;
@@ -129,7 +131,7 @@ void StateMachine::carry_side_band(Instant now) {
 void StateMachine::enter_offline(Instant now) {
   forget_transfer();
   operation_ = Operation::kNone;
-  registers_.reset(kBusy);
+  registers_.reset(registers::away_flags(kind()));
   // Tells a trace where it happened: this clears what is clear.
   bmc_update(kFlags, kTxDataReady | kRxDataReady, 0, now);
 }
