@@ -18,6 +18,7 @@ namespace {
 constexpr size_t kAccessTraceMax = 4096;
 constexpr size_t kMessageTraceMax = 512;
 constexpr size_t kPendingMax = 8;
+constexpr size_t kSignalsMax = 256;  // on their way to one host
 // Steps of the BMC's actor that one visit may catch up with; what is left stays due.
 constexpr int kStepsMax = 1024;
 // How long the host gets to fetch the answer to its reset command before the registers go away, beyond the latencies.
@@ -123,6 +124,14 @@ class AccessRing : public hardware::TraceSink {
   size_t next_ = 0;
 };
 
+// What waits for the firmware.
+struct Pending {
+  enum class What : uint8_t { kRequest, kHostReset, kHostRunning };
+  What what = What::kRequest;
+  hardware::TakenRequest request;
+  std::shared_ptr<hardware::MessageFace> face;  // that the request came by; null: the registers
+};
+
 // One attached host. Its fields but the handlers are guarded by its slot's mutex; the handlers and what they were told
 // by deliver_mutex, which is never taken with the slot's mutex held (the other way round is the rule).
 struct Endpoint {
@@ -132,10 +141,13 @@ struct Endpoint {
   bool up = true;
   std::string reason;
   bool wants_interrupt = false;  // a handler is set
+  bool wants_signals = false;    // the same, of a host by messages
+  std::deque<HostSignal> outbox;
 
   std::mutex deliver_mutex;
   registers::RegisterPort::InterruptHandler on_interrupt;
   registers::RegisterPort::LinkHandler on_link;
+  MessagePort::SignalHandler on_signal;
   bool told_level = false;
   uint64_t told_rises = 0;
   bool told_down = false;
@@ -153,8 +165,14 @@ struct Slot {
   Instant last{};  // instants handed to the hardware never go back
   bool closing = false;
   std::shared_ptr<Endpoint> endpoint;
-  std::deque<hardware::TakenRequest> pending;
+  std::deque<Pending> pending;
   InterfaceStatistics statistics;
+  const std::shared_ptr<MessageService> message_service = std::make_shared<MessageService>();
+  // While the host is one by messages; the hardware is then idle.
+  std::shared_ptr<hardware::MessageFace> face;
+  std::vector<HostSignal> after_reply;  // to follow the open request's response
+  bool attention = false;               // as the firmware has it
+  uint8_t global_enables = 0;
   bool line = false;
   bool wants_hardware_reset = false;
   bool deliver = false;
@@ -176,15 +194,36 @@ struct Slot {
   void advance(Instant now) {
     for (int i = 0; i < kStepsMax && hardware->next_due() <= now; ++i) {
       if (auto request = hardware->step(at(hardware->next_due()))) {
-        if (pending.size() >= kPendingMax) {
-          pending.pop_front();
-          ++statistics.responses_dropped;
-        }
-        pending.push_back(std::move(*request));
-        ++statistics.requests;
+        add_pending({Pending::What::kRequest, std::move(*request), nullptr});
       }
       note_line();
     }
+    if (!face) return;
+    if (auto reply = face->step(at(now))) {
+      signal({HostSignal::Kind::kResponse, reply->tag, false, std::move(reply->message), {}});
+      release_after_reply();
+    }
+  }
+
+  void add_pending(Pending what) {
+    if (what.what == Pending::What::kRequest) ++statistics.requests;
+    if (pending.size() >= kPendingMax) {
+      pending.pop_front();
+      ++statistics.responses_dropped;
+    }
+    pending.push_back(std::move(what));
+  }
+
+  // To the host by messages, if there is one.
+  void signal(HostSignal what) {
+    if (!endpoint || !face) return;
+    // A host that takes nothing for so long has its handler stuck; it is told that when it comes back.
+    if (endpoint->outbox.size() >= kSignalsMax) return;
+    endpoint->outbox.push_back(std::move(what));
+    if (endpoint->wants_signals) deliver = true;
+  }
+  void release_after_reply() {
+    for (HostSignal& what : std::exchange(after_reply, {})) signal(std::move(what));
   }
 
   void note_line() {
@@ -198,6 +237,7 @@ struct Slot {
   // True when something became due earlier than anybody who waits for it knows.
   bool publish(Instant now) {
     Instant next = deliver ? now : hardware->next_due();
+    if (face) next = std::min(next, face->next_due());
     bool has_work = !pending.empty() || wants_hardware_reset;
     bool earlier =
         rep(next) < due.load(std::memory_order_relaxed) || (has_work && !work.load(std::memory_order_relaxed));
@@ -210,8 +250,12 @@ struct Slot {
   void forget_conversation() {
     statistics.responses_dropped += pending.size();
     pending.clear();
-    wants_hardware_reset = false;
-    hardware->forget_host(at(hooks->now()));
+    face.reset();
+    after_reply.clear();
+    if (!hardware->online()) return;
+    Instant now = at(hooks->now());
+    hardware->go_offline(now);
+    hardware->come_online(now);
     note_line();
   }
 };
@@ -246,9 +290,11 @@ void tell(Slot& slot, const std::shared_ptr<Endpoint>& endpoint) {
     bool level = false;
     uint64_t rises = 0;
     registers::LinkState link;
+    std::deque<HostSignal> signals;
     {
       std::lock_guard<std::mutex> lock(slot.mutex);
       link = {endpoint->up, 1, endpoint->reason};
+      if (endpoint->wants_signals) signals.swap(endpoint->outbox);
       level = endpoint->up && slot.endpoint == endpoint && slot.line;
       rises = slot.statistics.interrupts;
       if (slot.endpoint == endpoint) slot.deliver = false;
@@ -256,14 +302,50 @@ void tell(Slot& slot, const std::shared_ptr<Endpoint>& endpoint) {
     bool pulse = level && endpoint->told_level && rises != endpoint->told_rises;  // fell and rose since
     bool level_changed = level != endpoint->told_level || pulse;
     bool link_changed = !link.up && !endpoint->told_down;
-    if (!level_changed && !link_changed) break;
+    if (!level_changed && !link_changed && signals.empty()) break;
+    for (const HostSignal& what : signals) {
+      if (endpoint->on_signal) endpoint->on_signal(what);
+    }
     endpoint->told_rises = rises;
     endpoint->told_level = pulse ? false : level;
     if (level_changed && endpoint->on_interrupt) endpoint->on_interrupt(endpoint->told_level);
     if (link_changed) {
       endpoint->told_down = true;
       if (endpoint->on_link) endpoint->on_link(link);
+      if (endpoint->on_signal) endpoint->on_signal({HostSignal::Kind::kLinkDown, 0, false, {}, link.reason});
     }
+  }
+}
+
+// No lock held. A host leaves its interface, unless it was made to before.
+void let_go(Slot& slot, const std::shared_ptr<Endpoint>& endpoint) {
+  {
+    // First the handlers: after this none is running.
+    std::lock_guard<std::mutex> deliver(endpoint->deliver_mutex);
+    endpoint->on_interrupt = nullptr;
+    endpoint->on_link = nullptr;
+    endpoint->on_signal = nullptr;
+  }
+  Waker waker(*slot.hooks);
+  bool was_attached = false;
+  {
+    std::lock_guard<std::mutex> lock(slot.mutex);
+    if (slot.endpoint == endpoint) {
+      was_attached = true;
+      slot.endpoint.reset();
+      endpoint->up = false;
+      endpoint->wants_interrupt = false;
+      endpoint->wants_signals = false;
+      slot.deliver = false;
+      if (!slot.closing) {
+        slot.forget_conversation();
+        if (slot.publish(slot.last)) waker.ask();
+      }
+    }
+  }
+  waker.run();
+  if (was_attached && slot.hooks->events.wanted()) {
+    slot.hooks->events.send({attachment_event(slot.bmc, slot.config.name, slot.last, "detached", endpoint->who)});
   }
 }
 
@@ -273,35 +355,7 @@ class Port : public registers::RegisterPort {
   Port(std::shared_ptr<Slot> slot, std::shared_ptr<Endpoint> endpoint)
       : slot_(std::move(slot)), endpoint_(std::move(endpoint)) {}
 
-  ~Port() override {
-    {
-      // First the handlers: after this none is running.
-      std::lock_guard<std::mutex> deliver(endpoint_->deliver_mutex);
-      endpoint_->on_interrupt = nullptr;
-      endpoint_->on_link = nullptr;
-    }
-    Waker waker(*slot_->hooks);
-    bool was_attached = false;
-    {
-      std::lock_guard<std::mutex> lock(slot_->mutex);
-      if (slot_->endpoint == endpoint_) {
-        was_attached = true;
-        slot_->endpoint.reset();
-        endpoint_->up = false;
-        endpoint_->wants_interrupt = false;
-        slot_->deliver = false;
-        if (!slot_->closing) {
-          slot_->forget_conversation();
-          if (slot_->publish(slot_->last)) waker.ask();
-        }
-      }
-    }
-    waker.run();
-    if (was_attached && slot_->hooks->events.wanted()) {
-      slot_->hooks->events.send(
-          {attachment_event(slot_->bmc, slot_->config.name, slot_->last, "detached", endpoint_->who)});
-    }
-  }
+  ~Port() override { let_go(*slot_, endpoint_); }
 
   uint8_t read(uint16_t offset) override {
     uint8_t value = 0xff;
@@ -403,6 +457,63 @@ class Port : public registers::RegisterPort {
   std::shared_ptr<Endpoint> endpoint_;
 };
 
+class MessageEnd : public MessagePort {
+ public:
+  MessageEnd(std::shared_ptr<Slot> slot, std::shared_ptr<Endpoint> endpoint)
+      : slot_(std::move(slot)), endpoint_(std::move(endpoint)) {}
+  ~MessageEnd() override { let_go(*slot_, endpoint_); }
+
+  uint64_t endpoint() const override { return endpoint_->id; }
+
+  void set_signal_handler(SignalHandler handler) override {
+    {
+      std::lock_guard<std::mutex> deliver(endpoint_->deliver_mutex);
+      endpoint_->on_signal = std::move(handler);
+    }
+    {
+      std::lock_guard<std::mutex> lock(slot_->mutex);
+      endpoint_->wants_signals = true;
+    }
+    tell(*slot_, endpoint_);
+  }
+
+  void submit(uint32_t tag, Bytes message) override {
+    act([&](Slot& slot, Instant now) {
+      auto taken = slot.face->take(tag, std::move(message), now);
+      if (!taken) return;
+      // What was still on its way to an older request is stale now; what was to follow it is not.
+      auto& outbox = endpoint_->outbox;
+      auto stale = [](const HostSignal& s) { return s.kind == HostSignal::Kind::kResponse; };
+      outbox.erase(std::remove_if(outbox.begin(), outbox.end(), stale), outbox.end());
+      slot.release_after_reply();
+      slot.add_pending({Pending::What::kRequest, std::move(*taken), slot.face});
+    });
+  }
+  void host_was_reset() override {
+    act([](Slot& slot, Instant) { slot.add_pending({Pending::What::kHostReset, {}, slot.face}); });
+  }
+  void host_is_running() override {
+    act([](Slot& slot, Instant) { slot.add_pending({Pending::What::kHostRunning, {}, slot.face}); });
+  }
+
+ private:
+  template <class F>
+  void act(F f) {
+    Waker waker(*slot_->hooks);
+    {
+      std::lock_guard<std::mutex> lock(slot_->mutex);
+      if (!endpoint_->up || !slot_->face) return;
+      Instant now = slot_->at(slot_->hooks->now());
+      f(*slot_, now);
+      if (slot_->publish(now)) waker.ask();
+    }
+    waker.run();
+  }
+
+  std::shared_ptr<Slot> slot_;
+  std::shared_ptr<Endpoint> endpoint_;
+};
+
 std::string kind_of(firmware::Change::Kind kind) {
   using Kind = firmware::Change::Kind;
   switch (kind) {
@@ -443,6 +554,7 @@ class BoardImpl final : public Board, private firmware::Observer {
     auto bmc = firmware::Bmc::create(config_.firmware, std::move(store), this, now);
     if (!bmc) return bmc.error();
     bmc_ = std::move(*bmc);
+    for (const auto& slot : slots_) slot->global_enables = bmc_->global_enables();
     Turn turn;
     settle(now, nullptr, turn);
     publish_firmware_due();
@@ -506,6 +618,34 @@ class BoardImpl final : public Board, private firmware::Observer {
   }
 
   Result<std::unique_ptr<registers::RegisterPort>> attach(std::string_view interface, std::string who) override {
+    auto taken = occupy(interface, std::move(who), nullptr);
+    if (!taken) return taken.error();
+    return std::unique_ptr<registers::RegisterPort>(std::make_unique<Port>(taken->slot, taken->endpoint));
+  }
+
+  Result<std::unique_ptr<MessagePort>> attach_messages(std::string_view interface, std::string who,
+                                                       hardware::MessageFace::Limits limits) override {
+    auto taken = occupy(interface, std::move(who), &limits);
+    if (!taken) return taken.error();
+    return std::unique_ptr<MessagePort>(std::make_unique<MessageEnd>(taken->slot, taken->endpoint));
+  }
+
+  std::shared_ptr<MessageService> message_service(std::string_view interface) const override {
+    auto slot = find_slot(interface);
+    return slot ? (*slot)->message_service : nullptr;
+  }
+
+  void report(std::string_view interface, std::string kind, std::string text) override {
+    if (!hooks_->events.wanted()) return;
+    hooks_->events.send({attachment_event(name(), std::string(interface), hooks_->now(), kind.c_str(), std::move(text))});
+  }
+
+  struct Taken {
+    std::shared_ptr<Slot> slot;
+    std::shared_ptr<Endpoint> endpoint;
+  };
+  // limits: of a host by messages; null for one at the registers.
+  Result<Taken> occupy(std::string_view interface, std::string who, const hardware::MessageFace::Limits* limits) {
     Result<std::shared_ptr<Slot>> found = find_slot(interface);
     if (!found) return found.error();
     std::shared_ptr<Slot> slot = *found;
@@ -524,12 +664,17 @@ class BoardImpl final : public Board, private firmware::Observer {
       endpoint->id = next_endpoint_id_.fetch_add(1);
       endpoint->told_rises = slot->statistics.interrupts;
       slot->endpoint = endpoint;
+      if (limits) {
+        slot->face = std::make_shared<hardware::MessageFace>(slot->config.latency, slot->config.seed, *limits);
+        if (!slot->hardware->online()) slot->face->go_offline();
+        slot->signal({HostSignal::Kind::kGlobalEnables, slot->global_enables, true, {}, {}});
+        slot->signal({HostSignal::Kind::kAttention, slot->attention ? 1u : 0u, true, {}, {}});
+      }
     }
-    auto port = std::make_unique<Port>(slot, endpoint);
     if (hooks_->events.wanted()) {
       hooks_->events.send({attachment_event(name(), slot->config.name, endpoint->since, "attached", endpoint->who)});
     }
-    return std::unique_ptr<registers::RegisterPort>(std::move(port));
+    return Taken{std::move(slot), std::move(endpoint)};
   }
 
   std::vector<EndpointView> endpoints() const override {
@@ -625,6 +770,8 @@ class BoardImpl final : public Board, private firmware::Observer {
         slot->statistics.responses_dropped += slot->pending.size();
         slot->pending.clear();
         slot->wants_hardware_reset = false;
+        slot->face.reset();
+        slot->after_reply.clear();
         slot->hardware->set_trace(nullptr);
         if (slot->endpoint) endpoint = take_down(*slot, "BMC " + name() + " is shutting down");
         slot->due = rep(kNever);
@@ -675,7 +822,7 @@ class BoardImpl final : public Board, private firmware::Observer {
     reset_turn(now, turn);
     for (const auto& slot : slots_) {
       for (;;) {
-        hardware::TakenRequest request;
+        Pending next;
         firmware::RequestContext context;
         bool hardware_reset = false;
         {
@@ -683,11 +830,13 @@ class BoardImpl final : public Board, private firmware::Observer {
           hardware_reset = std::exchange(slot->wants_hardware_reset, false);
           if (!hardware_reset) {
             if (slot->pending.empty()) break;
-            request = std::move(slot->pending.front());
+            next = std::move(slot->pending.front());
             slot->pending.pop_front();
             context.interface_kind = slot->config.kind;
-            context.request_bytes_max = slot->hardware->request_bytes_max();
-            context.response_bytes_max = slot->hardware->response_bytes_max();
+            context.request_bytes_max =
+                next.face ? next.face->limits().request_bytes_max : slot->hardware->request_bytes_max();
+            context.response_bytes_max =
+                next.face ? next.face->limits().response_bytes_max : slot->hardware->response_bytes_max();
           }
         }
         if (hardware_reset) {
@@ -696,7 +845,17 @@ class BoardImpl final : public Board, private firmware::Observer {
           settle(now, nullptr, turn);
           continue;
         }
-        execute(slot, request, context, turn);
+        if (next.what == Pending::What::kRequest) {
+          execute(slot, next, context, turn);
+        } else {
+          if (next.what == Pending::What::kHostReset) {
+            bmc_->host_restarted(now);
+          } else if (!bmc_->power_on()) {
+            // Its power button, for all we know; an answer of no is impossible, and would change nothing here.
+            (void)bmc_->power(firmware::PowerAction::kOn, now);
+          }
+          settle(now, nullptr, turn);
+        }
       }
     }
     if (bmc_->next_due() <= now) bmc_->run(now);
@@ -704,8 +863,9 @@ class BoardImpl final : public Board, private firmware::Observer {
     publish_firmware_due();
   }
 
-  void execute(const std::shared_ptr<Slot>& slot, const hardware::TakenRequest& taken,
-               const firmware::RequestContext& context, Turn& turn) {
+  void execute(const std::shared_ptr<Slot>& slot, const Pending& pending, const firmware::RequestContext& context,
+               Turn& turn) {
+    const hardware::TakenRequest& taken = pending.request;
     Instant start = hooks_->now();
     Bytes answer;
     if (auto request = ipmi::decode_request(taken.message)) {
@@ -721,8 +881,12 @@ class BoardImpl final : public Board, private firmware::Observer {
     settle(end, slot.get(), turn);
     {
       std::lock_guard<std::mutex> lock(slot->mutex);
-      if (slot->closing || !slot->hardware->respond(taken.token, answer, slot->at(end))) {
+      bool given = !slot->closing && pending.face == slot->face &&
+                   (pending.face ? pending.face->respond(taken.token, answer, slot->at(end))
+                                 : slot->hardware->respond(taken.token, answer, slot->at(end)));
+      if (!given) {
         ++slot->statistics.responses_dropped;
+        slot->release_after_reply();
       } else {
         ++slot->statistics.responses;
       }
@@ -752,6 +916,14 @@ class BoardImpl final : public Board, private firmware::Observer {
     for (size_t i = 0; i < changes_.size(); ++i) {
       firmware::Change change = std::move(changes_[i]);
       if (change.kind == firmware::Change::Kind::kReset) plan_reset(change.duration, now, asker, turn);
+      if (change.kind == firmware::Change::Kind::kGlobalEnables) {
+        signal_all({HostSignal::Kind::kGlobalEnables, change.value, false, {}, {}}, nullptr, now);
+        turn.wake = true;
+      }
+      if (change.kind == firmware::Change::Kind::kPower) {
+        signal_all({HostSignal::Kind::kPower, change.value, false, {}, {}}, asker, now);
+        turn.wake = true;
+      }
       if (hooks_->events.wanted() && change.kind != firmware::Change::Kind::kAttention) {
         BoardEvent event;
         event.bmc = name();
@@ -770,9 +942,26 @@ class BoardImpl final : public Board, private firmware::Observer {
     }
   }
 
+  // To every host by messages; to the asker's after the response that it is waiting for.
+  void signal_all(const HostSignal& what, const Slot* asker, Instant now) {
+    for (const auto& slot : slots_) {
+      std::lock_guard<std::mutex> lock(slot->mutex);
+      if (slot->closing) continue;
+      if (what.kind == HostSignal::Kind::kGlobalEnables) slot->global_enables = static_cast<uint8_t>(what.value);
+      if (slot.get() == asker && slot->face && slot->face->open()) {
+        if (slot->after_reply.size() < kSignalsMax) slot->after_reply.push_back(what);
+      } else {
+        slot->signal(what);
+      }
+      slot->publish(now);
+    }
+  }
+
   void set_attention(Slot& slot, Instant now) {
     std::lock_guard<std::mutex> lock(slot.mutex);
     if (slot.closing) return;
+    if (slot.attention != attention_) slot.signal({HostSignal::Kind::kAttention, attention_ ? 1u : 0u, false, {}, {}});
+    slot.attention = attention_;
     slot.hardware->set_attention(attention_, slot.at(now));
     slot.note_line();
     slot.publish(now);
@@ -810,6 +999,10 @@ class BoardImpl final : public Board, private firmware::Observer {
         slot->pending.clear();
         slot->wants_hardware_reset = false;
         slot->hardware->go_offline(slot->at(now));
+        if (slot->face) {
+          slot->face->go_offline();
+          slot->release_after_reply();
+        }
         slot->note_line();
         slot->publish(now);
       }
@@ -823,6 +1016,7 @@ class BoardImpl final : public Board, private firmware::Observer {
           std::lock_guard<std::mutex> lock(slot->mutex);
           if (slot->closing) continue;
           slot->hardware->come_online(slot->at(now));
+          if (slot->face) slot->face->come_online();
           slot->note_line();
           slot->publish(now);
         }

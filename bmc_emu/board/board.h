@@ -5,9 +5,11 @@
 // calls run() when next_due() has come (fleet.h does, with threads; the laboratory does, with fibers).
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +17,7 @@
 
 #include "bmc_emu/firmware/bmc.h"
 #include "bmc_emu/hardware/interface.h"
+#include "bmc_emu/hardware/message_face.h"
 #include "proto/base/result.h"
 #include "proto/base/time.h"
 #include "proto/registers/register_port.h"
@@ -52,6 +55,62 @@ struct InterfaceStatistics {
   uint64_t responses = 0;
   uint64_t responses_dropped = 0;  // stale token: aborted, reset or detached meanwhile
   uint64_t interrupts = 0;         // rises of the line
+};
+
+// How an interface's hosts by messages are served, by whoever serves them. The counters are anybody's to raise.
+struct MessageService {
+  std::atomic<uint64_t> connections{0};  // that got the interface
+  std::atomic<uint64_t> connections_refused{0};
+  std::atomic<uint64_t> frames_in{0};
+  std::atomic<uint64_t> frames_out{0};
+  std::atomic<uint64_t> frames_bad{0};
+
+  void set_address(std::string address) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    address_ = std::move(address);
+  }
+  std::string address() const {  // empty: not served
+    std::lock_guard<std::mutex> lock(mutex_);
+    return address_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::string address_;
+};
+
+// What the BMC does to a host attached by messages, which models the registers itself.
+struct HostSignal {
+  enum class Kind : uint8_t {
+    kResponse,       // value: the request's tag; message: NetFn<<2|LUN, Cmd, CC, data
+    kAttention,      // value: whether SMS_ATN is wanted
+    kGlobalEnables,  // value: the byte; told again by each Set BMC Global Enables, before its response
+    kPower,          // value: firmware::PowerAction, done to the host; after the response of the command that asked
+    kLinkDown,       // text: why. The last one
+  };
+  Kind kind{};
+  uint32_t value = 0;
+  bool initial = false;  // how things stand at attachment, rather than a change
+  Bytes message;
+  std::string text;
+};
+
+// A host's hold on an interface, by messages. Destroying it detaches; no handler is running or will run then.
+class MessagePort {
+ public:
+  using SignalHandler = std::function<void(const HostSignal&)>;
+  virtual ~MessagePort() = default;
+  virtual uint64_t endpoint() const = 0;
+  // Signals come in order, one at a time, with no lock of the board held; how things stand (enables, attention) comes
+  // first. Once. The handler must not destroy the port.
+  virtual void set_signal_handler(SignalHandler handler) = 0;
+  // A request of at least NetFn/LUN and Cmd; never blocks. A newer one makes an older stale: it is not answered then, and
+  // neither is one that comes while the BMC is away.
+  virtual void submit(uint32_t tag, Bytes message) = 0;
+  // The host restarted by itself.
+  virtual void host_was_reset() = 0;
+  // There is a machine at the other end, and it has power.
+  virtual void host_is_running() = 0;
 };
 
 // A message as the firmware saw it, for traces and watchers.
@@ -93,6 +152,13 @@ class Board {
   // interface may be empty when there is only one. Errors: kNotFound (says which there are), kBusy (says who holds
   // it), kShutdown. The port keeps working, as a dead bus, after the board has gone.
   virtual Result<std::unique_ptr<registers::RegisterPort>> attach(std::string_view interface, std::string who) = 0;
+  // The same for a host that brings whole messages. An interface has one host, of either kind.
+  virtual Result<std::unique_ptr<MessagePort>> attach_messages(std::string_view interface, std::string who,
+                                                               hardware::MessageFace::Limits limits) = 0;
+  // Null: there is no such interface.
+  virtual std::shared_ptr<MessageService> message_service(std::string_view interface) const = 0;
+  // Something that its transport has to tell about an interface, for those who watch.
+  virtual void report(std::string_view interface, std::string kind, std::string text) = 0;
   virtual std::vector<EndpointView> endpoints() const = 0;
   // Detaches by force: the port's link goes down with `reason`. Never blocks on the host.
   virtual Status detach(uint64_t endpoint, std::string_view reason) = 0;

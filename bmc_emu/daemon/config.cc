@@ -15,6 +15,7 @@
 #include "bmc_emu/daemon/config_build.h"
 #include "bmc_emu/daemon/config_reader.h"
 #include "bmc_emu/daemon/sensor_scale.h"
+#include "bmc_emu/transport/vm_protocol/server.h"
 #include "proto/base/address.h"
 #include "proto/ipmi/fru.h"
 #include "proto/ipmi/sdr.h"
@@ -215,6 +216,7 @@ class Loader {
   struct Built {
     board::BoardConfig board;
     std::vector<VfioUserConfig> vfio_user;
+    std::vector<VmConfig> vm;
   };
 
   void read_bmc(const ListItem& item, DaemonConfig& out) {
@@ -285,6 +287,15 @@ class Loader {
         }
         out.vfio_user.push_back(std::move(socket));
       }
+      for (VmConfig& socket : built.vm) {
+        // A path is one socket, whoever listens there; port 0 is always another.
+        bool is_unix = socket.listen.rfind("unix:", 0) == 0;
+        bool any_port = !is_unix && socket.listen.size() > 2 && socket.listen.substr(socket.listen.size() - 2) == ":0";
+        if (!any_port && !sockets_.insert(is_unix ? socket.listen.substr(5) : socket.listen).second) {
+          in.mistake("interfaces", "the VM socket '" + socket.listen + "' is used twice");
+        }
+        out.vm.push_back(std::move(socket));
+      }
     }
   }
 
@@ -307,6 +318,12 @@ class Loader {
         context_.mistake(socket->value->place, item.path + ".vfio_user.socket",
                          "with a count it must hold {n}, {n:02} or {name}");
       }
+      const auto* vm = item.node->find("vm");
+      const auto* listen = vm ? vm->value->find("listen") : nullptr;
+      if (listen && !counts(listen->value->scalar)) {
+        context_.mistake(listen->value->place, item.path + ".vm.listen",
+                         "with a count it must hold {n}, {n:02} or {name}");
+      }
     }
   }
 
@@ -323,6 +340,10 @@ class Loader {
     for (VfioUserConfig& socket : built.vfio_user) {
       socket.bmc = instance.name;
       socket.socket = expand(socket.socket, instance);
+    }
+    for (VmConfig& socket : built.vm) {
+      socket.bmc = instance.name;
+      socket.listen = expand(socket.listen, instance);
     }
   }
 
@@ -437,6 +458,21 @@ class Loader {
           if (*spacing != 1 && *spacing != 4 && *spacing != 16) vfio.mistake("spacing", "expected 1, 4 or 16");
         }
         built.vfio_user.push_back(std::move(socket));
+      }
+      if (auto node = in.object("vm")) {
+        ObjectReader vm(context_, node, vm_keys(), in.path_of("vm"));
+        VmConfig socket{built.board.firmware.name, interface.name, vm.text("listen").value_or("")};
+        if (vm.has("listen")) {
+          bool is_unix = socket.listen.rfind("unix:", 0) == 0;
+          if (is_unix && !is_anchored(socket.listen.substr(5))) {
+            vm.mistake("listen", "the path must be absolute or begin with ${RUN}/, found '" + socket.listen + "'");
+          } else if (!counts(socket.listen)) {
+            if (Status good = transport::check_vm_address(socket.listen); !good) {
+              vm.mistake("listen", good.error().message);
+            }
+          }
+        }
+        built.vm.push_back(std::move(socket));
       }
       built.board.interfaces.push_back(std::move(interface));
     }

@@ -24,6 +24,13 @@ struct VfioUserConfig {
   uint16_t spacing = 1;  // bytes between registers: 1, 4 or 16
 };
 
+// One interface served to QEMU's ipmi-bmc-extern, over the OpenIPMI VM protocol.
+struct VmConfig {
+  std::string bmc;
+  std::string interface;
+  std::string listen;  // "unix:PATH" (may hold ${RUN}) or "tcp:HOST:PORT"
+};
+
 struct TlsConfig {  // PEM files; all empty: no TLS
   std::string certificate;
   std::string key;
@@ -33,6 +40,7 @@ struct TlsConfig {  // PEM files; all empty: no TLS
 struct DaemonConfig {
   std::vector<board::BoardConfig> boards;  // in the file's order, counts expanded
   std::vector<VfioUserConfig> vfio_user;
+  std::vector<VmConfig> vm;
   std::vector<std::string> listen;         // "unix:PATH" (may hold ${RUN}) or "HOST:PORT"; empty: the default socket
   TlsConfig tls;
   std::string state_directory;             // empty: nothing survives a restart

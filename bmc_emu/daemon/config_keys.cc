@@ -171,6 +171,16 @@ const KeyObject& vfio_user_keys() {
   return keys;
 }
 
+const KeyObject& vm_keys() {
+  static const KeyObject keys = {
+      "VM socket",
+      {required(text("listen", 200,
+                     "unix:PATH (${RUN} is the run directory) or tcp:HOST:PORT, for the chardev of QEMU's "
+                     "ipmi-bmc-extern.",
+                     1))}};
+  return keys;
+}
+
 const KeyObject& interface_keys() {
   static const KeyObject keys = {
       "interface",
@@ -181,7 +191,8 @@ const KeyObject& interface_keys() {
                "BT: whether INTMASK's BMC_HWRST resets the BMC (warm). Linux writes it at every start. Default false."),
        integer("seed", 0, 4294967295.0, "For latencies that are drawn. Default 1."),
        object("latency", latencies_keys(), "How long the BMC takes."),
-       object("vfio_user", vfio_user_keys(), "Serve this interface to QEMU as a PCI device.")}};
+       object("vfio_user", vfio_user_keys(), "Serve this interface to QEMU as a PCI device."),
+       object("vm", vm_keys(), "Serve this interface to QEMU's own ISA devices, over the OpenIPMI VM protocol.")}};
   return keys;
 }
 

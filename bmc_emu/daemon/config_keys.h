@@ -70,6 +70,7 @@ const KeyObject& latencies_keys();
 const KeyObject& command_latency_keys();
 const KeyObject& latency_keys();
 const KeyObject& vfio_user_keys();
+const KeyObject& vm_keys();
 const KeyObject& sensor_keys();
 const KeyObject& thresholds_keys();
 const KeyObject& wave_keys();

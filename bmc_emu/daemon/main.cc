@@ -1,4 +1,4 @@
-// bmc_emu: a configuration's BMCs, served over gRPC and vfio-user until a signal says stop.
+// bmc_emu: a configuration's BMCs, served over gRPC, vfio-user and QEMU's VM protocol until a signal says stop.
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -17,6 +17,7 @@
 #include "bmc_emu/daemon/options.h"
 #include "bmc_emu/daemon/run_directory.h"
 #include "bmc_emu/transport/grpc/server.h"
+#include "bmc_emu/transport/vm_protocol/server.h"
 #include "proto/base/address.h"
 #include "vfio_bridge/server.h"
 
@@ -77,6 +78,10 @@ int run(const Options& options) {
     needs_run_directory = needs_run_directory || socket.socket.find("${RUN}") != std::string::npos;
     socket.socket = expand_run_directory(socket.socket, run_directory);
   }
+  for (VmConfig& socket : config.vm) {
+    needs_run_directory = needs_run_directory || socket.listen.find("${RUN}") != std::string::npos;
+    socket.listen = expand_run_directory(socket.listen, run_directory);
+  }
   if (needs_run_directory || !options.run_directory.empty()) {
     if (Status made = make_private_directory(run_directory); !made) return refuse(kExitStart, made.error().message);
   }
@@ -135,6 +140,22 @@ int run(const Options& options) {
     if (vfio.size() <= 16) say("vfio-user of " + socket.bmc + "/" + socket.interface + " on " + socket.socket);
   }
   if (vfio.size() > 16) say("... and " + std::to_string(vfio.size() - 16) + " more vfio-user sockets");
+
+  std::vector<std::unique_ptr<transport::VmServer>> vm;
+  for (const VmConfig& socket : config.vm) {
+    auto board = (*fleet)->find(socket.bmc);
+    if (!board) return refuse(kExitStart, board.error().message);
+    transport::VmServerOptions server;
+    server.listen = socket.listen;
+    server.interface = socket.interface;
+    const std::string path = socket.bmc + "/" + socket.interface;
+    server.log = [path](std::string_view line) { spdlog::info("VM {}: {}", path, line); };
+    auto started = transport::VmServer::start(std::move(server), *board);
+    if (!started) return refuse(kExitStart, "VM socket of " + path + ": " + started.error().to_string());
+    vm.push_back(std::move(*started));
+    if (vm.size() <= 16) say("VM protocol of " + path + " on " + vm.back()->address());
+  }
+  if (vm.size() > 16) say("... and " + std::to_string(vm.size() - 16) + " more VM sockets");
   say("ready");
 
   int signal = 0;
@@ -144,9 +165,11 @@ int run(const Options& options) {
   pthread_sigmask(SIG_UNBLOCK, &stop_signals, nullptr);
   for (auto& server : vfio) server->begin_stop();
   (*grpc)->stop();
+  for (auto& server : vm) server->stop();
   for (auto& server : vfio) server->stop();
   (*fleet)->shutdown();
   vfio.clear();
+  vm.clear();
   spdlog::info("stopped");
   spdlog::shutdown();
   return kExitOk;

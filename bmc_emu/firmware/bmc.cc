@@ -99,6 +99,11 @@ void Bmc::reset(bool cold, Instant now) { reset_bmc(*state_, cold, now); }
 
 void Bmc::host_was_reset(Instant now) { reset_host(*state_, now); }
 
+void Bmc::host_restarted(Instant now) {
+  state_->chassis->forget_restart_cause();
+  reset_host(*state_, now);
+}
+
 uint8_t Bmc::identify() const { return state_->chassis->identify(); }
 
 void Bmc::set_identify(uint8_t mode, Duration interval, Instant now) {

@@ -93,6 +93,8 @@ class Bmc {
   void reset(bool cold, Instant now);  // as Cold/Warm Reset do
   // Clears what the host's reset clears (message flags, enables, watchdog use is kept).
   void host_was_reset(Instant now);
+  // The same, of a restart that nobody here asked for: its cause is not known (§28.11).
+  void host_restarted(Instant now);
   uint8_t identify() const;
   void set_identify(uint8_t mode, Duration interval, Instant now);
 

@@ -55,6 +55,10 @@ class ChassisPart : public Part {
   void set_front_panel_disabled(uint8_t bits) { front_panel_ = bits; }
   RestartCause restart_cause() const { return cause_; }
   uint8_t restart_channel() const { return cause_channel_; }
+  void forget_restart_cause() {
+    cause_ = RestartCause::kUnknown;
+    cause_channel_ = 0;
+  }
   uint64_t on_seconds(Instant now) const;
 
   // Parameters 0..7 (table 28-14); the mailbox by block. All are volatile or semi-volatile: a cold reset clears them.

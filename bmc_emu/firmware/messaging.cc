@@ -84,7 +84,10 @@ ipmi::Response set_global_enables(Call& call) {
   if (!from_system_interface(call)) return fail(CompletionCode::kInsufficientPrivilege);
   uint8_t value = call.in.u8();
   if ((value & 0x10) != 0) return fail(CompletionCode::kInvalidDataField);
+  // Told even when nothing changed: who carries interrupts for a host that came later may not know yet.
+  bool same = value == call.state.messaging->global_enables();
   call.state.messaging->set_global_enables(call.state, value);
+  if (same) call.state.notify({Change::Kind::kGlobalEnables, value, Duration(0), {}});
   return ok();
 }
 

@@ -57,7 +57,8 @@ TEST_F(Messaging, GlobalEnablesReadBackAndTheBoardIsTold) {
   EXPECT_EQ(bmc->global_enables(), 0x0f);
   EXPECT_EQ(ask("06 2e ef"), "00");
   EXPECT_EQ(ask("06 2e ef"), "00");
-  EXPECT_THAT(recorder.values(Change::Kind::kGlobalEnables), ElementsAre(0x0f, 0xef));
+  EXPECT_THAT(recorder.values(Change::Kind::kGlobalEnables), ElementsAre(0x0f, 0xef, 0xef))
+      << "by each command, changed or not";
   EXPECT_EQ(ask("06 2e 10"), "cc");
   EXPECT_EQ(ask("06 2e"), "c7");
   EXPECT_EQ(ask("06 2e 00 00"), "c7");

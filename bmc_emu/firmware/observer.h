@@ -14,7 +14,7 @@ struct Change {
     kAttention,      // value: 1 wanted, 0 not (SMS_ATN follows it)
     kReset,          // value: 1 cold, 0 warm; duration: how long the BMC is away
     kPower,          // value: PowerAction
-    kGlobalEnables,  // value: the new byte (told before the response goes out)
+    kGlobalEnables,  // value: the byte; told by each Set BMC Global Enables, before its response goes out
     kSensor,         // value: sensor number; text: its name
     kSelAdded,       // value: record id
     kSelCleared,

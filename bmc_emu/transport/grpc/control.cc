@@ -85,6 +85,7 @@ void fill(v1::BmcSummary* out, Board& board) {
     i->set_kind(kind_of(config.kind));
     i->set_has_interrupt(config.interrupt);
     if (auto it = holders.find(config.name); it != holders.end()) i->set_held_by(it->second);
+    i->set_vm_address(board.message_service(config.name)->address());
   }
 }
 
@@ -278,6 +279,12 @@ class Calls {
         out->set_responses(s.responses);
         out->set_responses_dropped(s.responses_dropped);
         out->set_interrupts(s.interrupts);
+        auto vm = board->message_service(config.name);
+        out->set_vm_connections(vm->connections);
+        out->set_vm_connections_refused(vm->connections_refused);
+        out->set_vm_frames_in(vm->frames_in);
+        out->set_vm_frames_out(vm->frames_out);
+        out->set_vm_frames_bad(vm->frames_bad);
       }
     }
     v1::ServerStatistics* server = reply->mutable_server();
