@@ -45,6 +45,19 @@ std::vector<Standing> Plan::list(Instant now) const {
   return out;
 }
 
+// Whether what the action changes is part of an answer here: only BT and message protocols have sequence numbers, only
+// BT has a length byte, only message protocols have a checksum.
+bool Plan::has_part(ActionKind action, bool by_registers) const {
+  const bool bt = kind_ == registers::InterfaceKind::kBt;
+  switch (action) {
+    case ActionKind::kSequence: return !by_registers || bt;
+    case ActionKind::kLengthByte: return by_registers && bt;
+    case ActionKind::kBadChecksum: return !by_registers;
+    default: return by_registers || concerns_message(action) || action == ActionKind::kWarmReset ||
+                    action == ActionKind::kColdReset;
+  }
+}
+
 // All but the trigger's conditions, which hold.
 bool Plan::fires(Entry& entry, Instant now, Firings& out) {
   if (entry.over(now) || now < entry.from) return false;
@@ -72,15 +85,16 @@ bool Plan::fires(Entry& entry, Instant now, Firings& out) {
 void Plan::on_request(const Request& request, Instant now, Firings& out) {
   for (Entry& entry : rules_) {
     if (entry.moment != Moment::kRequest || !holds(entry.rule->trigger, request)) continue;
-    if (entry.rule->action.kind == ActionKind::kPreviousAnswer && previous_.empty()) continue;
+    const ActionKind action = entry.rule->action.kind;
+    if (action == ActionKind::kPreviousAnswer && previous_.empty()) continue;
+    if (!has_part(action, request.by_registers)) continue;
     fires(entry, now, out);
   }
 }
 
 void Plan::on_access(const AccessPoint& point, Instant now, Firings& out) {
-  if (!kind_) return;
   for (Entry& entry : rules_) {
-    if (entry.moment != Moment::kAccess || entry.spent() || !holds(entry.rule->trigger, point, *kind_)) continue;
+    if (entry.moment != Moment::kAccess || entry.spent() || !holds(entry.rule->trigger, point, kind_)) continue;
     const ActionKind action = entry.rule->action.kind;
     if (action == ActionKind::kLoseWrite && !point.is_write) continue;
     if ((action == ActionKind::kReadValue || action == ActionKind::kReadXor) && point.is_write) continue;
@@ -89,9 +103,8 @@ void Plan::on_access(const AccessPoint& point, Instant now, Firings& out) {
 }
 
 void Plan::on_interrupt(const AccessPoint& point, Instant now, Firings& out) {
-  if (!kind_) return;
   for (Entry& entry : rules_) {
-    if (entry.moment == Moment::kInterrupt && holds(entry.rule->trigger, point, *kind_)) fires(entry, now, out);
+    if (entry.moment == Moment::kInterrupt && holds(entry.rule->trigger, point, kind_)) fires(entry, now, out);
   }
 }
 

@@ -37,8 +37,8 @@ struct Standing {
 
 class Plan {
  public:
-  // kind: nothing for a face without registers. The chooser must outlive the plan.
-  Plan(std::string interface, std::optional<registers::InterfaceKind> kind, Chooser& chooser)
+  // The chooser must outlive the plan.
+  Plan(std::string interface, registers::InterfaceKind kind, Chooser& chooser)
       : interface_(std::move(interface)), kind_(kind), chooser_(chooser) {}
 
   // False, and nothing added, when the interface cannot meet the rule. Of equal moments rules fire in the order of
@@ -77,11 +77,12 @@ class Plan {
     bool spent() const { return (count && fired >= *count) || (rule->trigger.nth != 0 && fired > 0); }
   };
 
+  bool has_part(ActionKind action, bool by_registers) const;
   bool fires(Entry& entry, Instant now, Firings& out);
   void find_next_due();
 
   const std::string interface_;
-  const std::optional<registers::InterfaceKind> kind_;
+  const registers::InterfaceKind kind_;
   Chooser& chooser_;
   std::vector<Entry> rules_;
   Instant next_due_ = kNever;

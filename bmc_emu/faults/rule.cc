@@ -51,7 +51,6 @@ bool begins_something(Kind kind) {
          kind == Kind::kSpuriousInterrupt;
 }
 
-bool is_reset(Kind kind) { return kind == Kind::kWarmReset || kind == Kind::kColdReset; }
 bool is_storm(Kind kind) { return kind == Kind::kInterruptStorm || kind == Kind::kAttentionStorm; }
 bool changes_access(Kind kind) {
   return kind == Kind::kReadValue || kind == Kind::kReadXor || kind == Kind::kLoseWrite;
@@ -83,6 +82,9 @@ Status check(const Rule& rule) {
   if (moment == Moment::kInterrupt && (t.access != AccessKind::kAny || t.register_name || t.offset || t.value)) {
     return refuse("a lost interrupt waits for the interrupt: access, register, offset and value do not apply");
   }
+  if (!t.data.empty() && moment != Moment::kRequest) {
+    return refuse("data is known only when the request is taken: it goes with what is done to requests and answers");
+  }
   if (t.register_name && t.offset) return refuse("give a register by its name or by its offset, not both");
   if (t.nth != 0 && t.every > 1) return refuse("nth and every contradict each other");
   if (t.nth != 0 && rule.count) return refuse("nth fires once by itself: leave count out");
@@ -110,37 +112,25 @@ Status check(const Rule& rule) {
   return {};
 }
 
-bool applies(const Rule& rule, std::string_view interface, std::optional<registers::InterfaceKind> kind) {
+bool applies(const Rule& rule, std::string_view interface, registers::InterfaceKind kind) {
   const Trigger& t = rule.trigger;
-  const Kind action = rule.action.kind;
-  if (!t.interface.empty() && t.interface != interface && (!kind || t.interface != registers::to_string(*kind))) {
-    return false;
-  }
-  if (!kind) {
-    if (action == Kind::kLengthByte) return false;
-    const Moment moment = moment_of(rule);
-    return concerns_message(action) || (is_reset(action) && (moment == Moment::kRequest || moment == Moment::kClock));
-  }
-  const bool bt = *kind == registers::InterfaceKind::kBt;
-  switch (action) {
-    case Kind::kSequence:
+  if (!t.interface.empty() && t.interface != interface && t.interface != registers::to_string(kind)) return false;
+  switch (rule.action.kind) {
     case Kind::kLengthByte:
-      if (!bt) return false;
+      if (kind != registers::InterfaceKind::kBt) return false;
       break;
-    case Kind::kBadChecksum: return false;
     case Kind::kHold:
     case Kind::kWithhold:
-      if (!flag_bit(*kind, rule.action.flag)) return false;
+      if (!flag_bit(kind, rule.action.flag)) return false;
       break;
     case Kind::kError:
-      if (bt) return false;
+      if (kind == registers::InterfaceKind::kBt) return false;
       break;
     default: break;
   }
-  if (t.register_name && !register_offset(*kind, *t.register_name)) return false;
-  if (t.offset && *t.offset >= registers::register_count(*kind)) return false;
-  if (t.phase == TransferPhase::kError && *kind != registers::InterfaceKind::kKcs) return false;
-  return true;
+  if (t.register_name && !register_offset(kind, *t.register_name)) return false;
+  if (t.offset && *t.offset >= registers::register_count(kind)) return false;
+  return t.phase != TransferPhase::kError || kind == registers::InterfaceKind::kKcs;
 }
 
 std::string action_text(const Action& action) {

@@ -34,9 +34,8 @@ std::optional<uint32_t> count_of(const Rule& rule);
 // A rule that cannot mean anything: kInvalidArgument, saying what contradicts what.
 Status check(const Rule& rule);
 
-// Whether an interface of this name and kind can meet the rule; no kind: a face without registers, where only
-// requests and the BMC's resets exist.
-bool applies(const Rule& rule, std::string_view interface, std::optional<registers::InterfaceKind> kind);
+// Whether an interface of this name and kind can meet the rule, by its registers or by messages.
+bool applies(const Rule& rule, std::string_view interface, registers::InterfaceKind kind);
 
 // The rule in its short form, "cc=d5 netfn=0x06 cmd=0x01 count=2", from which a parser makes the same rule again.
 std::string to_text(const Rule& rule);

@@ -71,6 +71,7 @@ struct Request {
   uint8_t netfn = 0;
   uint8_t cmd = 0;
   ByteView data;
+  bool by_registers = true;  // else by messages: a host that models the registers itself
 };
 struct AccessPoint {
   bool is_write = false;

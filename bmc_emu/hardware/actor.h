@@ -6,10 +6,12 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <utility>
 
 #include "bmc_emu/hardware/archive.h"
+#include "bmc_emu/hardware/fault_state.h"
 #include "bmc_emu/hardware/interface.h"
 #include "proto/ipmi/message.h"
 
@@ -22,7 +24,7 @@ constexpr Instant after(Instant now, Duration d) {
 }
 
 // Kind's version of saved states; the kind itself follows it.
-constexpr uint32_t kSavedMagic = 0x31574842;  // "BHW1"
+constexpr uint32_t kSavedMagic = 0x32574842;  // "BHW2"
 
 void save_plan(Writer& out, const LatencyPlan& plan);
 void load_plan(Reader& in, LatencyPlan& plan);
@@ -38,26 +40,40 @@ class Actor : public Interface {
   Actor& operator=(const Actor&) = delete;
 
   uint8_t host_read(uint16_t offset, Instant now) final {
+    if (faults_) return faulty_read(offset, now);
     const uint8_t value = registers_.host_read(offset);
     trace(Face::kHost, false, offset, value, now);
     notice(now);
     return value;
   }
   void host_write(uint16_t offset, uint8_t value, Instant now) final {
+    if (faults_) return faulty_write(offset, value, now);
     registers_.host_write(offset, value);
     trace(Face::kHost, true, offset, value, now);
     notice(now);
   }
-  bool interrupt_line() const final { return registers_.interrupt(); }
-  uint8_t peek_flags() const final { return registers_.flags(); }
+  bool interrupt_line() const final {
+    if (!faults_) return registers_.interrupt();
+    const bool hidden = (faults_->withheld() & R::kRaisesInterrupt) != 0 || (faults_->held() & R::kHoldsInterrupt) != 0;
+    return (registers_.interrupt() && !hidden) || faults_->line_forced();
+  }
+  uint8_t peek_flags() const final { return faults_ ? faults_->seen(registers_.flags()) : registers_.flags(); }
 
   Instant next_due() const final {
-    const Instant due = std::min(work_due_, side_due_);
-    return in_sequence() ? due : std::min(due, reply_due_);
+    if (!faults_) return own_due();
+    return std::min(faults_->stalled() ? kNever : own_due(), faults_->next_due());
   }
 
   std::optional<TakenRequest> step(Instant now) final {
-    const Instant due = next_due();
+    if (faults_) {
+      const Instant fault_due = faults_->next_due();
+      if (fault_due <= now && (faults_->stalled() || fault_due <= own_due())) {
+        fault_step(now);
+        return std::nullopt;
+      }
+      if (faults_->stalled()) return std::nullopt;
+    }
+    const Instant due = own_due();
     if (due == kNever || due > now) return std::nullopt;
     std::optional<TakenRequest> taken;
     if (due == work_due_) {
@@ -70,22 +86,31 @@ class Actor : public Interface {
       reply_due_ = kNever;
       begin_reply(now);
     }
+    if (faults_) watch_line(now);
     notice(now);
     return taken;
   }
 
   bool respond(uint32_t token, ByteView message, Instant now) final {
+    return respond_faulty(token, message, now, ReplyFault{});
+  }
+  bool respond_faulty(uint32_t token, ByteView message, Instant now, const ReplyFault& fault) final {
     if (token == 0 || token != token_ || answered_) return false;
     answered_ = true;
+    reply_fault_ = fault;
     const uint8_t head[] = {static_cast<uint8_t>(request_netfn_lun_ | 4), request_cmd_};
-    if (message.size() > response_bytes_max()) {
+    if (fault.raw && !message.empty()) {
+      const auto size = static_cast<std::ptrdiff_t>(std::min(message.size(), response_bytes_max()));
+      output_.assign(message.begin(), message.begin() + size);
+    } else if (message.size() > response_bytes_max()) {
       output_ = {head[0], head[1], static_cast<uint8_t>(ipmi::CompletionCode::kCannotReturnRequestedLength)};
     } else if (message.size() < 3) {  // no completion code: no interface can carry that
       output_ = {head[0], head[1], static_cast<uint8_t>(ipmi::CompletionCode::kUnspecified)};
     } else {
       output_.assign(message.begin(), message.end());
     }
-    reply_due_ = std::max(after(now, draw_access()), reply_not_before_);
+    const Instant not_before = fault.has_answer_at ? after(taken_at_, fault.answer_at) : reply_not_before_;
+    reply_due_ = after(std::max(after(now, draw_access()), not_before), fault.delay);
     return true;
   }
 
@@ -106,6 +131,7 @@ class Actor : public Interface {
     work_due_ = side_due_ = kNever;
     online_ = false;
     enter_offline(now);
+    if (faults_) watch_line(now);
   }
   void come_online(Instant now) final {
     if (online_) return;
@@ -123,6 +149,31 @@ class Actor : public Interface {
     if (!stays_away) come_online(now);
   }
   void set_trace(TraceSink* sink) final { trace_ = sink; }
+
+  void set_injector(Injector* injector, Instant now) final {
+    if (injector == nullptr) {
+      faults_.reset();
+    } else if (faults_) {
+      faults_->set_injector(*injector);
+    } else {
+      faults_ = std::make_unique<FaultState>(*injector);
+      faults_->line = registers_.interrupt();
+    }
+    notice(now);
+  }
+  void inject(const Effect& effect, Instant now) final {
+    if (!faults_) return;
+    trace_fault(effect.fault, now);
+    apply(effect, now);
+    watch_line(now);
+    notice(now);
+  }
+  void lift(uint32_t fault, Instant now) final {
+    if (!faults_) return;
+    faults_->lift(fault);
+    notice(now);
+  }
+  std::optional<bool> take_reset_request() final { return std::exchange(reset_request_, std::nullopt); }
 
   Bytes save() const final {
     Writer out;
@@ -162,6 +213,8 @@ class Actor : public Interface {
   virtual bool side_band_differs() const = 0;
   virtual void carry_side_band(Instant now) = 0;
   virtual void attention_changed() {}
+  // A transfer of which nothing is left; KCS says so in its state.
+  virtual void fail_transfer() { forget_request(); }
   virtual void enter_offline(Instant now) = 0;
   virtual void leave_offline(Instant now) = 0;
   // Nobody is there any more to whom a transfer that was cut off must look like one.
@@ -170,10 +223,13 @@ class Actor : public Interface {
   virtual void load_state(Reader& in) = 0;
 
   uint8_t bmc_read(uint16_t offset, Instant now) {
-    const uint8_t value = registers_.bmc_read(offset);
+    uint8_t value = registers_.bmc_read(offset);
+    if (faults_ && offset == R::kFlagsOffset) value = as_bmc_sees(value);
     trace(Face::kBmc, false, offset, value, now);
     return value;
   }
+  // The flags as the BMC sees them: what faults do to the host's own flags, they do in the register.
+  uint8_t bmc_flags() const { return faults_ ? as_bmc_sees(registers_.flags()) : registers_.flags(); }
   void bmc_write(uint16_t offset, uint8_t value, Instant now) { bmc_update(offset, 0xff, value, now); }
   void bmc_update(uint16_t offset, uint8_t mask, uint8_t value, Instant now) {
     registers_.bmc_update(offset, mask, value);
@@ -190,6 +246,7 @@ class Actor : public Interface {
     request_cmd_ = message[1];
     auto special = plan_.by_command.find({static_cast<uint8_t>(message[0] >> 2), message[1]});
     const Latency& latency = special != plan_.by_command.end() ? special->second : plan_.response;
+    taken_at_ = now;
     reply_not_before_ = after(now, latency.draw(random_));
     return TakenRequest{token_, std::move(message)};
   }
@@ -198,31 +255,192 @@ class Actor : public Interface {
     token_ = 0;
     answered_ = false;
     reply_due_ = kNever;
+    reply_fault_ = {};
     output_ = Bytes();
   }
+  // The answer is out. True where a fault wants it to come again.
+  bool repeat_reply(Instant now) {
+    if (!answered_ || reply_fault_.duplicates == 0) return false;
+    --reply_fault_.duplicates;
+    reply_due_ = after(now, draw_access());
+    return true;
+  }
+  bool awaits_answer() const { return token_ != 0; }
   bool reply_waits() const { return answered_ && reply_due_ == kNever; }
   R registers_;
   Bytes output_;  // the answer's message
+  ReplyFault reply_fault_;
   bool attention_wanted_ = false;
   uint8_t oem_wanted_ = 0;
 
  private:
+  Instant own_due() const {
+    const Instant due = std::min(work_due_, side_due_);
+    return in_sequence() ? due : std::min(due, reply_due_);
+  }
   // Looks at the lines that interrupt a BMC, not at its registers, and makes due what must run.
   void notice(Instant now) {
     if (!online_) return;
+    if (faults_ && faults_->attention_storm()) {
+      watch_attention(now);
+      if (work_due_ == kNever && has_work()) work_due_ = after(now, draw_access());
+      return;  // the side band would put right what the storm does
+    }
     if (work_due_ == kNever && has_work()) work_due_ = after(now, draw_access());
     if (side_due_ == kNever && side_band_differs()) side_due_ = after(now, draw_access());
   }
-  void trace(Face face, bool is_write, uint16_t offset, uint8_t value, Instant now) {
+  void trace(Face face, bool is_write, uint16_t offset, uint8_t value, Instant now, uint32_t fault = 0) {
     if (trace_ == nullptr) return;
-    trace_->on_access({now, face, is_write, offset, value, registers_.flags(), registers_.interrupt()});
+    trace_->on_access({now, face, is_write, offset, value, peek_flags(), interrupt_line(), fault});
+  }
+  void trace_fault(uint32_t fault, Instant now) { trace(Face::kBmc, false, kNoRegister, 0, now, fault); }
+
+  // What follows is only for interfaces with an injector.
+
+  uint8_t as_bmc_sees(uint8_t flags) const {
+    return static_cast<uint8_t>((flags | (faults_->held() & R::kHostFlags)) & ~(faults_->withheld() & R::kHostFlags));
+  }
+  Approach approach(bool is_write, uint16_t offset, uint8_t value) const {
+    Approach out{is_write, offset, value, transfer_phase(), std::nullopt};
+    if (out.phase == TransferPhase::kExecute || out.phase == TransferPhase::kRead) {
+      out.request = std::pair(static_cast<uint8_t>(request_netfn_lun_ >> 2), request_cmd_);
+    }
+    return out;
+  }
+
+  // What faults make of one access of the host.
+  struct Disturbed {
+    std::optional<uint8_t> value;  // read instead
+    uint8_t flips = 0;
+    bool lost = false;
+    uint32_t fault = 0;
+  };
+  Disturbed disturb(bool is_write, uint16_t offset, uint8_t value, Instant now) {
+    Disturbed out;
+    Effects effects = std::move(faults_->scratch);
+    effects.clear();
+    faults_->injector().on_access(approach(is_write, offset, value), now, effects);
+    for (const Effect& effect : effects) {
+      trace_fault(effect.fault, now);
+      switch (effect.kind) {
+        case Effect::Kind::kReadValue: out.value = effect.bits; break;
+        case Effect::Kind::kReadXor: out.flips = static_cast<uint8_t>(out.flips ^ effect.bits); break;
+        case Effect::Kind::kLoseWrite: out.lost = true; break;
+        default: apply(effect, now); continue;
+      }
+      out.fault = effect.fault;
+    }
+    faults_->scratch = std::move(effects);
+    return out;
+  }
+  uint8_t faulty_read(uint16_t offset, Instant now) {
+    const Disturbed disturbed = disturb(false, offset, peek_flags(), now);
+    uint8_t value = 0;
+    if (disturbed.value) {
+      value = *disturbed.value;
+    } else {
+      value = registers_.host_read(offset);
+      if (offset == R::kFlagsOffset) value = faults_->seen(value);
+      if (R::acknowledges(false, offset)) faults_->acknowledge(now);
+    }
+    value = static_cast<uint8_t>(value ^ disturbed.flips);
+    trace(Face::kHost, false, offset, value, now, disturbed.fault);
+    watch_line(now);
+    notice(now);
+    return value;
+  }
+  void faulty_write(uint16_t offset, uint8_t value, Instant now) {
+    const Disturbed disturbed = disturb(true, offset, value, now);
+    if (!disturbed.lost) {
+      registers_.host_write(offset, value);
+      if (R::acknowledges(true, offset)) faults_->acknowledge(now);
+    }
+    trace(Face::kHost, true, offset, value, now, disturbed.fault);
+    watch_line(now);
+    notice(now);
+  }
+
+  // An interrupt that has just risen may be lost: its latch with it.
+  void watch_line(Instant now) {
+    const bool rises = registers_.interrupt() && !faults_->line;
+    faults_->line = registers_.interrupt();
+    if (!rises) return;
+    Effects effects = std::move(faults_->scratch);
+    effects.clear();
+    faults_->injector().on_interrupt(approach(false, kNoRegister, 0), now, effects);
+    for (const Effect& effect : effects) {
+      if (effect.kind != Effect::Kind::kLoseInterrupt) continue;
+      registers_.drop_interrupt();
+      faults_->line = false;
+      trace_fault(effect.fault, now);
+    }
+    faults_->scratch = std::move(effects);
+  }
+
+  // A storm goes on when the host has seen to it: where SMS_ATN is the host's to clear, when it has; else when it has
+  // acknowledged the interrupt.
+  void watch_attention(Instant now) {
+    const bool set = (registers_.flags() & R::kAttentionFlag) != 0;
+    if (!set || (!R::kHostClearsAttention && !registers_.interrupt())) faults_->plan_attention(now);
+  }
+  void attention_turn(Instant now) {
+    if ((registers_.flags() & R::kAttentionFlag) == 0) {
+      bmc_update(R::kFlagsOffset, R::kAttentionFlag, R::kAttentionFlag, now);
+    } else if (!R::kHostClearsAttention) {
+      // Down, and up again with the next access: an edge for the latch.
+      bmc_update(R::kFlagsOffset, R::kAttentionFlag, 0, now);
+      faults_->plan_attention(now, draw_access());
+    }
+  }
+
+  void fault_step(Instant now) {
+    faults_->expire(now);
+    if (faults_->injector().next_due() <= now) {
+      Effects effects = std::move(faults_->scratch);
+      effects.clear();
+      faults_->injector().on_clock(now, effects);
+      for (const Effect& effect : effects) {
+        trace_fault(effect.fault, now);
+        apply(effect, now);
+      }
+      faults_->scratch = std::move(effects);
+    } else if (faults_->take_attention_turn(now) && online_) {
+      attention_turn(now);
+    }
+    watch_line(now);
+    notice(now);
+  }
+
+  void apply(const Effect& effect, Instant now) {
+    using Kind = Effect::Kind;
+    switch (effect.kind) {
+      case Kind::kReadValue:
+      case Kind::kReadXor:
+      case Kind::kLoseWrite:
+      case Kind::kLoseInterrupt: return;
+      case Kind::kHold:
+      case Kind::kWithhold:
+      case Kind::kStall:
+      case Kind::kInterruptStorm:
+      case Kind::kAttentionStorm:
+      case Kind::kSpuriousInterrupt: faults_->impose(effect, now); return;
+      case Kind::kError:
+        if (online_) fail_transfer();
+        return;
+      case Kind::kWarmReset:
+      case Kind::kColdReset:
+        go_offline(now);
+        reset_request_ = effect.kind == Kind::kColdReset;
+        return;
+    }
   }
   Duration draw_access() { return plan_.access.draw(random_); }
 
   template <class A>
   void visit_common(A& a) {
     a(output_, attention_wanted_, oem_wanted_, online_, work_due_, side_due_, reply_due_, reply_not_before_, token_,
-      last_token_, answered_, request_netfn_lun_, request_cmd_);
+      last_token_, answered_, request_netfn_lun_, request_cmd_, taken_at_, reply_fault_.sequence_add,
+      reply_fault_.lies, reply_fault_.length_byte, reply_fault_.duplicates);
   }
 
   LatencyPlan plan_;
@@ -232,12 +450,15 @@ class Actor : public Interface {
   Instant side_due_ = kNever;
   Instant reply_due_ = kNever;
   Instant reply_not_before_{};
+  Instant taken_at_{};
   uint32_t token_ = 0;  // of the request whose answer is awaited; 0: none
   uint32_t last_token_ = 0;
   bool online_ = true;
   bool answered_ = false;
   uint8_t request_netfn_lun_ = 0;
   uint8_t request_cmd_ = 0;
+  std::unique_ptr<FaultState> faults_;  // null: no injector
+  std::optional<bool> reset_request_;
 };
 
 }  // namespace bmcpair::hardware

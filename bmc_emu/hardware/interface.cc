@@ -62,12 +62,15 @@ void load_plan(Reader& in, LatencyPlan& plan) {
 }
 
 std::string describe(InterfaceKind kind, const Access& access) {
+  const std::string fault = access.fault == 0 ? "" : "fault " + std::to_string(access.fault);
+  if (access.offset == kNoRegister) return fault;
+  std::string line;
   switch (kind) {
-    case InterfaceKind::kKcs: return kcs::describe(access);
-    case InterfaceKind::kBt: return bt::describe(access);
-    case InterfaceKind::kSmic: return smic::describe(access);
+    case InterfaceKind::kKcs: line = kcs::describe(access); break;
+    case InterfaceKind::kBt: line = bt::describe(access); break;
+    case InterfaceKind::kSmic: line = smic::describe(access); break;
   }
-  return {};
+  return fault.empty() ? line : line + " (" + fault + ")";
 }
 
 std::unique_ptr<Interface> make_interface(const InterfaceOptions& options) {

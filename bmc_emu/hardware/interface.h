@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "bmc_emu/hardware/injector.h"
 #include "bmc_emu/hardware/latency.h"
 #include "proto/base/hex.h"
 #include "proto/base/result.h"
@@ -18,6 +19,9 @@
 #include "proto/registers/register_port.h"
 
 namespace bmcpair::hardware {
+
+// The offset of what is in a trace and is no access: a fault that fired.
+constexpr uint16_t kNoRegister = 0xffff;
 
 // One access, for traces: which face, which register, what moved, and the status/control byte after it.
 struct Access {
@@ -29,6 +33,7 @@ struct Access {
   uint8_t value = 0;
   uint8_t flags_after = 0;  // KCS status, BT_CTRL or SMIC flags, as the host would read it
   bool interrupt_after = false;
+  uint32_t fault = 0;  // the rule that fired (kNoRegister) or that changed this access; 0: none
 };
 
 // One dense line, without the instant: "host W ctrl     04 | H2B_ATN B_BUSY irq <- H2B_ATN".
@@ -70,6 +75,8 @@ class Interface {
   // taken. False when the token is stale and the response was dropped. A response longer than the interface can
   // carry becomes completion code CA, never a truncated answer.
   virtual bool respond(uint32_t token, ByteView message, Instant now) = 0;
+  // The same with something wrong about it.
+  virtual bool respond_faulty(uint32_t token, ByteView message, Instant now, const ReplyFault& fault) = 0;
   // Whether the BMC wants the host's attention (SMS_ATN); the actor carries it into the register as an access.
   virtual void set_attention(bool wanted, Instant now) = 0;
   // Longest message, NetFn and Cmd included, that the interface takes from / gives to the host.
@@ -91,7 +98,17 @@ class Interface {
 
   virtual void set_trace(TraceSink* sink) = 0;  // null: none; must outlive the interface
 
-  // Everything but the trace sink, as a plain value: snapshot and replay come from it. load_interface() undoes it.
+  virtual TransferPhase transfer_phase() const = 0;
+  // Null: none, and whatever faults have imposed is lifted. Must outlive the interface otherwise.
+  virtual void set_injector(Injector* injector, Instant now) = 0;
+  // From outside of the injector's own calls; no effect without an injector. Effects of an access or a rise do nothing.
+  virtual void inject(const Effect& effect, Instant now) = 0;
+  // What this fault has imposed ends.
+  virtual void lift(uint32_t fault, Instant now) = 0;
+  // A fault has reset the BMC since the last call, and its interface is offline: true where it was a cold one.
+  virtual std::optional<bool> take_reset_request() = 0;
+
+  // Everything but the trace sink, the injector and what it has imposed, as a plain value: snapshot and replay come from it. load_interface() undoes it.
   virtual Bytes save() const = 0;
 };
 

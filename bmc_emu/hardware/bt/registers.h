@@ -41,6 +41,17 @@ class Fifo {
 // Both faces have the same three offsets: BT_CTRL, buffer, INTMASK. Elsewhere nobody answers: reads are FF.
 class Registers {
  public:
+  // For faults: where the flags are, which of them are the host's own, which raise the line, what it acknowledges with.
+  static constexpr uint16_t kFlagsOffset = registers::bt::kCtrl;
+  static constexpr uint8_t kHostFlags = registers::bt::kHBusy;
+  static constexpr uint8_t kRaisesInterrupt = registers::bt::kB2hAtn | registers::bt::kSmsAtn;
+  static constexpr uint8_t kHoldsInterrupt = 0;
+  static constexpr uint8_t kAttentionFlag = registers::bt::kSmsAtn;
+  static constexpr bool kHostClearsAttention = true;
+  static constexpr bool acknowledges(bool is_write, uint16_t offset) {
+    return is_write && offset == registers::bt::kIntMask;
+  }
+
   uint8_t host_read(uint16_t offset) { return read(Face::kHost, offset); }
   void host_write(uint16_t offset, uint8_t value) { write(Face::kHost, offset, value); }
   uint8_t bmc_read(uint16_t offset) { return read(Face::kBmc, offset); }
@@ -55,6 +66,8 @@ class Registers {
   // The line is INTMASK's B2H_IRQ: it rises with B2H_ATN or SMS_ATN while enabled, and when enabling while one of them
   // is set; it falls when the host writes 1 to it or disables. Clearing the attention bits does not lower it.
   bool interrupt() const { return (int_mask_ & registers::bt::kB2hIrq) != 0; }
+  // The edge is lost: nothing of it is left.
+  void drop_interrupt() { int_mask_ = static_cast<uint8_t>(int_mask_ & ~registers::bt::kB2hIrq); }
   bool hardware_reset_requested() const { return (int_mask_ & registers::bt::kBmcHwRst) != 0; }
   // The FIFO's own count of what the host has written since it rewound.
   size_t host_bytes_written() const { return to_bmc_.written(); }

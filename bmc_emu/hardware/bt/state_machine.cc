@@ -12,7 +12,25 @@ namespace {
 constexpr uint8_t kRequestLengthMin = 3;  // NetFn/LUN, Seq, Cmd (§11.3)
 }
 
-bool StateMachine::host_takes_reply() const { return (registers_.flags() & (kHBusy | kB2hAtn)) == 0; }
+bool StateMachine::host_takes_reply() const { return (bmc_flags() & (kHBusy | kB2hAtn)) == 0; }
+
+TransferPhase StateMachine::transfer_phase() const {
+  const uint8_t flags = registers_.flags();
+  if ((flags & kH2bAtn) != 0 || (phase_ > Phase::kIdle && phase_ <= Phase::kClearBusy)) return TransferPhase::kWrite;
+  if (phase_ != Phase::kIdle || (flags & (kB2hAtn | kHBusy)) != 0) return TransferPhase::kRead;
+  return awaits_answer() ? TransferPhase::kExecute : TransferPhase::kIdle;
+}
+
+// BT has no state that says so: the request is gone, and the host finds out by its time limit. B_BUSY and H2B_ATN, where
+// they are still to be cleared, are.
+void StateMachine::fail_transfer() {
+  forget_request();
+  if (phase_ >= Phase::kRewindWrite) phase_ = Phase::kIdle;
+  if (phase_ == Phase::kReadLength || phase_ == Phase::kReadBytes || phase_ == Phase::kRewindRead) {
+    phase_ = Phase::kClearBusy;
+  }
+  input_.clear();
+}
 
 bool StateMachine::has_work() const {
   return phase_ != Phase::kIdle || (registers_.flags() & kH2bAtn) != 0 || (reply_waits() && host_takes_reply());
@@ -33,7 +51,7 @@ void StateMachine::look(Instant now) {
 // The frame after its length byte: NetFn/LUN, Seq, Cmd, CC, data (§11.4).
 uint8_t StateMachine::reply_byte(size_t index) const {
   if (index == 0) return output_[0];
-  return index == 1 ? seq_ : output_[index - 1];
+  return index == 1 ? static_cast<uint8_t>(seq_ + reply_fault_.sequence_add) : output_[index - 1];
 }
 
 std::optional<TakenRequest> StateMachine::work(Instant now) {
@@ -76,7 +94,7 @@ std::optional<TakenRequest> StateMachine::work(Instant now) {
       phase_ = Phase::kWriteLength;
       break;
     case Phase::kWriteLength:
-      bmc_write(kBuffer, static_cast<uint8_t>(output_.size() + 1), now);
+      bmc_write(kBuffer, reply_fault_.lies ? reply_fault_.length_byte : static_cast<uint8_t>(output_.size() + 1), now);
       sent_ = 0;
       phase_ = Phase::kWriteBytes;
       break;
@@ -87,7 +105,7 @@ std::optional<TakenRequest> StateMachine::work(Instant now) {
     case Phase::kSetB2h:
       bmc_write(kCtrl, kB2hAtn, now);
       phase_ = Phase::kIdle;
-      forget_request();
+      if (!repeat_reply(now)) forget_request();
       break;
   }
   return std::nullopt;

@@ -35,10 +35,12 @@ class StateMachine final : public Actor<Registers> {
   size_t request_bytes_max() const override { return registers::bt::kFrameBytesMax - 2; }
   size_t response_bytes_max() const override { return registers::bt::kFrameBytesMax - 2; }
   bool take_hardware_reset_request() override;
+  TransferPhase transfer_phase() const override;
 
  private:
   std::optional<TakenRequest> work(Instant now) override;
   void begin_reply(Instant now) override { look(now); }
+  void fail_transfer() override;
   bool in_sequence() const override { return phase_ != Phase::kIdle; }
   bool has_work() const override;
   bool side_band_differs() const override { return side_band() != 0; }

@@ -20,6 +20,15 @@ std::span<const AccessRule> access_rules();
 
 class Registers {
  public:
+  // For faults: where the flags are, which of them are the host's own, which raise the line, what it acknowledges with.
+  static constexpr uint16_t kFlagsOffset = registers::kcs::kStatus;
+  static constexpr uint8_t kHostFlags = 0;
+  static constexpr uint8_t kRaisesInterrupt = registers::kcs::kObf | registers::kcs::kSmsAtn;
+  static constexpr uint8_t kHoldsInterrupt = 0;
+  static constexpr uint8_t kAttentionFlag = registers::kcs::kSmsAtn;
+  static constexpr bool kHostClearsAttention = false;
+  static constexpr bool acknowledges(bool is_write, uint16_t) { return !is_write; }
+
   // Host face: offset 0 reads Data_Out, writes Data_In; offset 1 reads status, writes the command register. Elsewhere
   // nobody answers: reads are FF. A write while IBF is 1 overwrites what the BMC has not taken: Data_In and the
   // command register are one latch, and C/D says what came last (§9.5). The earlier byte is lost.
@@ -36,6 +45,8 @@ class Registers {
   // No side effects.
   uint8_t flags() const { return status_; }
   bool interrupt() const { return latches_ != 0; }
+  // The edge is lost: nothing of it is left.
+  void drop_interrupt() { latches_ = 0; }
 
   // Power-on: everything 0.
   void reset() { *this = Registers(); }

@@ -46,7 +46,7 @@ std::optional<TakenRequest> StateMachine::work(Instant now) {
       input_.push_back(bmc_read(kData, now));
       phase_ = Phase::kWaitRead;
       return take(std::exchange(input_, {}), now);
-    case Operation::kReadReadCode: on_read_code(bmc_read(kData, now)); break;
+    case Operation::kReadReadCode: on_read_code(bmc_read(kData, now), now); break;
     case Operation::kReadDiscard: bmc_read(kData, now); break;
   }
   return std::nullopt;
@@ -116,14 +116,14 @@ void StateMachine::on_command(uint8_t code) {
   }
 }
 
-void StateMachine::on_read_code(uint8_t code) {
+void StateMachine::on_read_code(uint8_t code, Instant now) {
   if (code != kRead) {
     // IDR is taken already: not force_abort, which would take another byte.
     forget_transfer();
     phase_ = Phase::kError;
     plan({{Operation::kSetState, state_bits(State::kError)}, {Operation::kWriteOutput, 0}});
   } else if (sent_ == output_.size()) {
-    forget_transfer();
+    if (!repeat_reply(now)) forget_transfer();
     phase_ = Phase::kIdle;
     plan({{Operation::kWriteOutput, 0}});  // the final dummy byte (§9.8 figure 9-7)
   } else {
@@ -138,6 +138,27 @@ void StateMachine::force_abort() {
   plan({{Operation::kSetState, state_bits(State::kError)}, {Operation::kReadDiscard}, {Operation::kWriteOutput, 0}});
 }
 
+void StateMachine::fail_transfer() {
+  planned_count_ = 0;
+  error_ = ErrorStatus::kUnspecified;
+  force_abort();
+}
+
+TransferPhase StateMachine::transfer_phase() const {
+  switch (phase_) {
+    case Phase::kIdle: return TransferPhase::kIdle;
+    case Phase::kWriteStart:
+    case Phase::kWriteData:
+    case Phase::kWriteEndCommand: return TransferPhase::kWrite;
+    case Phase::kWaitRead: return TransferPhase::kExecute;
+    case Phase::kRead: return TransferPhase::kRead;
+    case Phase::kAbortError1:
+    case Phase::kAbortError2:
+    case Phase::kError: return TransferPhase::kError;
+  }
+  return TransferPhase::kIdle;
+}
+
 void StateMachine::forget_transfer() {
   forget_request();
   input_ = Bytes();
@@ -147,7 +168,12 @@ void StateMachine::forget_transfer() {
 void StateMachine::begin_reply(Instant now) {
   phase_ = Phase::kRead;
   sent_ = 1;
-  bmc_write(kData, output_[0], now);
+  if (state_of(registers_.flags()) == State::kRead) {
+    bmc_write(kData, output_[0], now);
+  } else {  // an answer that comes again: the host has left READ
+    plan({{Operation::kWriteOutput, output_[0]}});
+    bmc_update(kStatus, kStateMask, state_bits(State::kRead), now);
+  }
 }
 
 bool StateMachine::side_band_differs() const {

@@ -39,6 +39,7 @@ class StateMachine final : public Actor<Registers> {
   registers::InterfaceKind kind() const override { return registers::InterfaceKind::kKcs; }
   size_t request_bytes_max() const override { return ipmi::kMessageBytesMax; }
   size_t response_bytes_max() const override { return ipmi::kMessageBytesMax; }
+  TransferPhase transfer_phase() const override;
 
  private:
   struct Planned {
@@ -65,7 +66,8 @@ class StateMachine final : public Actor<Registers> {
   static uint8_t state_bits(registers::kcs::State state);
   void on_status(uint8_t status);
   void on_command(uint8_t code);
-  void on_read_code(uint8_t code);
+  void on_read_code(uint8_t code, Instant now);
+  void fail_transfer() override;
   void force_abort();
   void forget_transfer();
 

@@ -14,6 +14,17 @@ const BitTable& flags_rules();
 
 class Registers {
  public:
+  // For faults: where the flags are, which of them are the host's own, which raise the line, what it acknowledges with.
+  static constexpr uint16_t kFlagsOffset = registers::smic::kFlags;
+  static constexpr uint8_t kHostFlags = 0;
+  static constexpr uint8_t kRaisesInterrupt = registers::smic::kRxDataReady | registers::smic::kSmsAtn;
+  static constexpr uint8_t kHoldsInterrupt = registers::smic::kBusy;
+  static constexpr uint8_t kAttentionFlag = registers::smic::kSmsAtn;
+  static constexpr bool kHostClearsAttention = false;
+  static constexpr bool acknowledges(bool is_write, uint16_t offset) {
+    return !is_write && offset == registers::smic::kFlags;
+  }
+
   // Host face: offset 0 data, offset 1 reads the status code and writes the control code, offset 2 flags. Elsewhere
   // nobody answers: reads are FF.
   uint8_t host_read(uint16_t offset);
@@ -28,6 +39,8 @@ class Registers {
   uint8_t flags() const { return flags_; }
   // Rises when BUSY falls, when RX_DATA_READY rises and when SMS_ATN rises; falls when the host reads the flags.
   bool interrupt() const { return interrupt_; }
+  // The edge is lost: nothing of it is left.
+  void drop_interrupt() { interrupt_ = false; }
 
   // Power-on, with these flags: everything else 0.
   void reset(uint8_t flags) {

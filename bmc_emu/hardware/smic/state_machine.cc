@@ -18,7 +18,7 @@ bool StateMachine::has_work() const {
 
 std::optional<TakenRequest> StateMachine::work(Instant now) {
   switch (operation_) {
-    case Operation::kNone: on_control(bmc_read(kControl, now)); break;
+    case Operation::kNone: on_control(bmc_read(kControl, now), now); break;
     case Operation::kReadData: return on_data(bmc_read(kData, now), now);
     case Operation::kWriteData:
       bmc_write(kData, answer_data_, now);
@@ -56,6 +56,12 @@ void StateMachine::answer(uint8_t status, uint8_t data) {
 // The status is READY, which no step of a transfer expects, and the code is in the data register (§10.9).
 void StateMachine::refuse(ErrorCode code) { answer(kReady, static_cast<uint8_t>(code)); }
 
+void StateMachine::fail_transfer() {
+  forget_transfer();
+  // The byte that was about to be taken belongs to nothing now.
+  if (operation_ == Operation::kReadData) refuse(ErrorCode::kAborted);
+}
+
 void StateMachine::forget_transfer() {
   forget_request();
   input_ = Bytes();
@@ -69,7 +75,18 @@ void StateMachine::send_next(uint8_t status) {
   ++sent_;
 }
 
-void StateMachine::on_control(uint8_t code) {
+TransferPhase StateMachine::transfer_phase() const {
+  switch (phase_) {
+    case Phase::kIdle: return TransferPhase::kIdle;
+    case Phase::kWriting: return TransferPhase::kWrite;
+    case Phase::kWaiting: return TransferPhase::kExecute;
+    case Phase::kReady:
+    case Phase::kReading: return TransferPhase::kRead;
+  }
+  return TransferPhase::kIdle;
+}
+
+void StateMachine::on_control(uint8_t code, Instant now) {
   control_ = code;
   switch (code) {
     case kGetStatus:  // looks only: a transfer goes on, an answer stays
@@ -96,7 +113,11 @@ void StateMachine::on_control(uint8_t code) {
       return send_next((sent_ + 1u == output_.size() ? kReadEnd : kReadNext) | kStatusBit);
     case kReadEnd:
       if (phase_ != Phase::kReading) return refuse(ErrorCode::kIllegalCommand);
-      forget_transfer();
+      if (repeat_reply(now)) {
+        phase_ = Phase::kIdle;
+      } else {
+        forget_transfer();
+      }
       return answer(kReady, static_cast<uint8_t>(ErrorCode::kOk));
     default: return refuse(ErrorCode::kIllegalControl);
   }

@@ -28,6 +28,7 @@ class StateMachine final : public Actor<Registers> {
   registers::InterfaceKind kind() const override { return registers::InterfaceKind::kSmic; }
   size_t request_bytes_max() const override { return registers::smic::kMessageBytesMax; }
   size_t response_bytes_max() const override { return registers::smic::kMessageBytesMax; }
+  TransferPhase transfer_phase() const override;
 
  private:
   std::optional<TakenRequest> work(Instant now) override;
@@ -47,12 +48,13 @@ class StateMachine final : public Actor<Registers> {
     a(control_, answer_status_, answer_data_, sent_, input_);
   }
 
-  void on_control(uint8_t code);
+  void on_control(uint8_t code, Instant now);
   std::optional<TakenRequest> on_data(uint8_t byte, Instant now);
   void answer(uint8_t status, uint8_t data);
   void refuse(registers::smic::ErrorCode code);
   void send_next(uint8_t status);
   void forget_transfer();
+  void fail_transfer() override;
   uint8_t ready_flags() const;
 
   Phase phase_ = Phase::kIdle;
