@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "proto/base/result.h"
+#include "proto/base/time.h"
 #include "proto/registers/register_port.h"
 
 namespace bmcpair::bus {
@@ -36,6 +37,14 @@ struct OpenOptions {
   std::string tls_ca;             // PEM files; empty: no TLS
   std::string tls_certificate;
   std::string tls_key;
+  // gRPC alone. How long the first attachment and an answer may take before the BMC's daemon counts as lost.
+  Duration attach_timeout = std::chrono::seconds(10);
+  Duration answer_timeout = std::chrono::seconds(10);
+  // Once lost, the link stays down.
+  bool one_attachment = false;
+  // Set: the port comes back at once, its link down, and attaches to an interface of this kind, and to no other, as soon
+  // as that is possible; link().reason says what is in the way meanwhile.
+  std::optional<registers::InterfaceKind> kind;
 };
 
 using OpenFunction = std::function<Result<std::unique_ptr<registers::RegisterPort>>(const BusSpec&, const OpenOptions&)>;

@@ -25,9 +25,6 @@ using registers::LinkState;
 using registers::RegisterPort;
 
 constexpr uint32_t kProtocolVersion = 1;
-constexpr Duration kAttachTimeout = std::chrono::seconds(10);
-// A read that takes longer has lost its BMC's daemon, whatever the connection says.
-constexpr Duration kOpTimeout = std::chrono::seconds(10);
 constexpr Duration kDetachTimeout = std::chrono::seconds(5);
 constexpr Duration kBackOffMin = std::chrono::milliseconds(10);
 constexpr Duration kBackOffMax = std::chrono::seconds(1);
@@ -58,6 +55,8 @@ Result<std::string> read_pem(const char* what, const std::string& path) {
     return Error{ErrorCode::kInvalidArgument, std::string(what) + " " + path + ": no PEM file"};
   return pem;
 }
+
+std::string ms_text(Duration d) { return std::to_string(d / std::chrono::milliseconds(1)) + " ms"; }
 
 // One channel, that is one connection, for all ports of one target and identity.
 Result<std::shared_ptr<grpc::Channel>> channel_to(const std::string& target, const OpenOptions& options) {
@@ -189,25 +188,36 @@ class Stream : public std::enable_shared_from_this<Stream> {
 // A port's state; outlives the port by as long as gRPC needs.
 class Core : public Pump::Flushable, public std::enable_shared_from_this<Core> {
  public:
-  Core(std::string name, std::shared_ptr<grpc::Channel> channel, v1::AttachRequest hello)
-      : name_(std::move(name)), channel_(std::move(channel)), hello_(std::move(hello)) {}
+  Core(std::string name, std::shared_ptr<grpc::Channel> channel, v1::AttachRequest hello, const OpenOptions& options)
+      : name_(std::move(name)),
+        channel_(std::move(channel)),
+        hello_(std::move(hello)),
+        attach_timeout_(options.attach_timeout),
+        answer_timeout_(options.answer_timeout),
+        one_attachment_(options.one_attachment),
+        kind_is_known_(options.kind.has_value()),
+        kind_(options.kind.value_or(InterfaceKind::kKcs)),
+        has_interrupt_(kind_is_known_) {}
 
   Status open() {
+    if (kind_is_known_) {
+      connect();
+      return {};
+    }
     Pump::Waiter first;
     {
       std::lock_guard lock(mutex_);
       first_ = &first;
     }
     connect();
-    bool answered = Pump::instance().wait(first, Pump::now() + kAttachTimeout);
+    bool answered = Pump::instance().wait(first, Pump::now() + attach_timeout_);
     std::unique_lock lock(mutex_);
     first_ = nullptr;
     if (answered && link_.up) return {};
     closed_ = true;
     if (stream_) stream_->cancel();
     if (answered) return first_error_;
-    return Error{ErrorCode::kTimeout, name_ + ": no answer to the attachment in " +
-                                          std::to_string(kAttachTimeout / std::chrono::seconds(1)) + " s"};
+    return Error{ErrorCode::kTimeout, name_ + ": no answer to the attachment in " + ms_text(attach_timeout_)};
   }
 
   void close() {
@@ -234,7 +244,8 @@ class Core : public Pump::Flushable, public std::enable_shared_from_this<Core> {
     if (timer) Pump::instance().cancel(timer);
     // So that who attaches next, to whatever interface, finds this host gone. Not from the bus's own thread, which
     // would have to tell us.
-    if (stream && !Pump::instance().on_background_thread()) Pump::instance().wait(gone, Pump::now() + kDetachTimeout);
+    if (stream && !Pump::instance().on_background_thread())
+      Pump::instance().wait(gone, Pump::now() + std::min(kDetachTimeout, answer_timeout_));
     std::lock_guard lock(mutex_);
     gone_ = nullptr;
     if (stream && stream_) stream_->cancel();
@@ -301,11 +312,11 @@ class Core : public Pump::Flushable, public std::enable_shared_from_this<Core> {
       wanted_ = true;
       send_now();
     }
-    if (Pump::instance().wait(reader.waiter, Pump::now() + kOpTimeout)) return reader.stored;
+    if (Pump::instance().wait(reader.waiter, Pump::now() + answer_timeout_)) return reader.stored;
     std::lock_guard lock(mutex_);
     std::erase(readers_, &reader);
     if (stream_ && link_.up && !reader.waiter.done()) {
-      fail(ErrorCode::kTimeout, "no answer in " + std::to_string(kOpTimeout / std::chrono::seconds(1)) + " s");
+      fail(ErrorCode::kTimeout, "no answer in " + ms_text(answer_timeout_));
     }
     return reader.waiter.done() ? reader.stored : 0;
   }
@@ -341,10 +352,13 @@ class Core : public Pump::Flushable, public std::enable_shared_from_this<Core> {
     if (attached.register_count() != registers::register_count(kind))
       return broken("a " + std::string(to_string(kind)) + " interface with " +
                     std::to_string(attached.register_count()) + " registers");
-    if (link_.generation > 0 && (kind != kind_ || attached.has_interrupt() != has_interrupt_))
+    if (kind_is_known_ && kind != kind_)
+      return broken("a " + std::string(to_string(kind)) + " interface where a " + std::string(to_string(kind_)) +
+                    " one was to be");
+    if (!kind_is_known_ && link_.generation > 0 && (kind != kind_ || attached.has_interrupt() != has_interrupt_))
       return broken("the interface has become another: " + std::string(to_string(kind)) +
                     (attached.has_interrupt() ? " with" : " without") + " interrupt");
-    if (link_.generation == 0) {
+    if (link_.generation == 0 && !kind_is_known_) {
       kind_ = kind;
       has_interrupt_ = attached.has_interrupt();
     }
@@ -400,7 +414,7 @@ class Core : public Pump::Flushable, public std::enable_shared_from_this<Core> {
       down(status.ok() ? ErrorCode::kUnavailable : code_of(status.error_code()), reason);
     }
     if (gone_) Pump::instance().signal(*std::exchange(gone_, nullptr));
-    if (closed_) return;
+    if (closed_ || (one_attachment_ && link_.generation > 0)) return;
     timer_ = Pump::instance().at(Pump::now() + back_off_, [weak = weak_from_this()] {
       if (auto self = weak.lock()) self->connect();
     });
@@ -445,7 +459,7 @@ class Core : public Pump::Flushable, public std::enable_shared_from_this<Core> {
 
   // With the lock held: until the next op fits into the message. False: nobody is there.
   bool make_room(std::unique_lock<std::mutex>& lock, size_t bytes) {
-    Instant until = Pump::now() + kOpTimeout;
+    Instant until = Pump::now() + answer_timeout_;
     while (stream_ && link_.up) {
       if (next_.ops().ops_size() < v1::LIMITS_OPS_PER_MESSAGE && next_bytes_ + bytes <= v1::LIMITS_BYTES_PER_MESSAGE)
         return true;
@@ -469,9 +483,11 @@ class Core : public Pump::Flushable, public std::enable_shared_from_this<Core> {
 
   // With mutex_ held. Everybody who waits is told at once.
   void down(ErrorCode code, const std::string& why) {
-    bool was_up = link_.up && link_.generation > 0;
+    bool tells = link_.up && link_.generation > 0;
+    std::string reason = name_ + ": " + why;
+    if (kind_is_known_) tells = tells || (link_.generation == 0 && link_.reason != reason);
     link_.up = false;
-    link_.reason = name_ + ": " + why;
+    link_.reason = std::move(reason);
     next_.Clear();
     next_bytes_ = 0;
     wanted_ = room_wanted_ = false;
@@ -482,7 +498,7 @@ class Core : public Pump::Flushable, public std::enable_shared_from_this<Core> {
       Pump::instance().signal(*std::exchange(first_, nullptr));
       closed_ = true;
     }
-    if (was_up) tell_link();
+    if (tells) tell_link();
   }
 
   // With mutex_ held: the peer does not keep to the protocol.
@@ -525,8 +541,12 @@ class Core : public Pump::Flushable, public std::enable_shared_from_this<Core> {
   const std::string name_;
   const std::shared_ptr<grpc::Channel> channel_;
   const v1::AttachRequest hello_;
-  InterfaceKind kind_ = InterfaceKind::kKcs;  // these two are written once, before open() returns
-  bool has_interrupt_ = false;
+  const Duration attach_timeout_;
+  const Duration answer_timeout_;
+  const bool one_attachment_;
+  const bool kind_is_known_;
+  InterfaceKind kind_;  // these two are written once, before open() returns
+  bool has_interrupt_;
 
   std::shared_ptr<Stream> stream_;
   LinkState link_{false, 0, "not attached yet"};
@@ -708,7 +728,8 @@ Result<std::unique_ptr<RegisterPort>> open_grpc(const BusSpec& spec, const OpenO
   hello.mutable_hello()->set_protocol_version(kProtocolVersion);
   hello.mutable_hello()->set_path(spec.path);
   hello.mutable_hello()->set_who(options.who);
-  auto core = std::make_shared<Core>(spec.text.empty() ? "grpc:" + spec.target : spec.text, *channel, std::move(hello));
+  auto core = std::make_shared<Core>(spec.text.empty() ? "grpc:" + spec.target : spec.text, *channel, std::move(hello),
+                                     options);
   if (Status s = core->open(); !s.ok()) return s.error();
   return std::unique_ptr<RegisterPort>(std::make_unique<Port>(std::move(core)));
 }
