@@ -250,12 +250,10 @@ struct Slot {
   void forget_conversation() {
     statistics.responses_dropped += pending.size();
     pending.clear();
+    wants_hardware_reset = false;
     face.reset();
     after_reply.clear();
-    if (!hardware->online()) return;
-    Instant now = at(hooks->now());
-    hardware->go_offline(now);
-    hardware->come_online(now);
+    hardware->forget_host(at(hooks->now()));
     note_line();
   }
 };
