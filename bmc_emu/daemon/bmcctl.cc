@@ -371,6 +371,7 @@ class Ctl {
     for (const auto& i : b.interfaces()) {
       text += (text.empty() ? "" : ", ") + i.name();
       if (i.name() != kind_text(i.kind())) text += std::string("(") + kind_text(i.kind()) + ")";
+      if (!i.vm_address().empty()) text += " at " + i.vm_address();
       if (!i.held_by().empty()) text += " <- " + i.held_by();
     }
     return text;
@@ -400,6 +401,7 @@ class Ctl {
     line("SEL", std::to_string(reply.summary().sel_entries()) + " of " + std::to_string(reply.sel_entries_max()));
     for (const auto& i : reply.summary().interfaces())
       line("interface", i.name() + ": " + kind_text(i.kind()) + (i.has_interrupt() ? ", interrupt" : ", polled") +
+                            (i.vm_address().empty() ? "" : ", VM protocol on " + i.vm_address()) +
                             (i.held_by().empty() ? ", free" : ", held by " + i.held_by()));
     for (const auto& s : reply.satellites())
       line("satellite", "0x" + hex_byte(s.address()) + (s.answers() ? "" : ", does not answer"));
@@ -583,6 +585,12 @@ class Ctl {
                  std::to_string(i.host_writes()), std::to_string(i.requests()), std::to_string(i.responses()),
                  std::to_string(i.responses_dropped()), std::to_string(i.interrupts())});
     table.print(out_, colour_);
+    for (const auto& i : reply.interfaces()) {
+      if (i.vm_connections() + i.vm_connections_refused() == 0) continue;
+      out_ << "VM " << i.bmc() << "/" << i.interface() << ": " << i.vm_connections() << " connections, "
+           << i.vm_connections_refused() << " refused, " << i.vm_frames_in() << " frames in, " << i.vm_frames_out()
+           << " out, " << i.vm_frames_bad() << " wrong\n";
+    }
     const auto& s = reply.server();
     out_ << "gRPC: " << s.streams() << " streams, " << s.attaches() << " attached, " << s.attaches_refused()
          << " refused, " << s.messages() << " messages, " << s.ops() << " ops, " << s.ops_refused()
