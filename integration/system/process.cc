@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -24,7 +25,8 @@ std::string environment_or(const char* name, const char* other) {
 }
 }  // namespace
 
-Process::Process(std::vector<std::string> argv, std::vector<std::string> extra_environment) {
+Process::Process(std::vector<std::string> argv, std::vector<std::string> extra_environment, size_t keep_max)
+    : keep_max_(keep_max) {
   int out[2], err[2];
   if (::pipe2(out, O_CLOEXEC) != 0 || ::pipe2(err, O_CLOEXEC) != 0) throw std::runtime_error("pipe2");
   posix_spawn_file_actions_t actions;
@@ -71,7 +73,7 @@ void Process::collect(int fd, std::string* into) {
       changed_.notify_all();
       break;
     }
-    into->append(buffer, static_cast<size_t>(n));
+    into->append(buffer, std::min(static_cast<size_t>(n), keep_max_ - into->size()));
     changed_.notify_all();
   }
   ::close(fd);

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <cstddef>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -15,12 +16,15 @@ namespace bmcpair::integration {
 
 // Generous: it only bounds how long a failing test takes.
 constexpr std::chrono::seconds kPatience{60};
+constexpr size_t kKeepMax = size_t{64} << 20;
 
 class Process {
  public:
-  // argv[0] is looked up in PATH unless it has a '/'. Standard output and standard error are collected. Throws
-  // std::runtime_error when it cannot be started.
-  explicit Process(std::vector<std::string> argv, std::vector<std::string> extra_environment = {});
+  // argv[0] is looked up in PATH unless it has a '/'. Standard output and standard error are collected, the first
+  // `keep_max` bytes of each; what comes after is read and thrown away. Throws std::runtime_error when it cannot be
+  // started.
+  explicit Process(std::vector<std::string> argv, std::vector<std::string> extra_environment = {},
+                   size_t keep_max = kKeepMax);
   // Kills and reaps what still runs.
   ~Process();
   Process(const Process&) = delete;
@@ -46,6 +50,7 @@ class Process {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::string out_, err_;
+  size_t keep_max_;
   int open_streams_ = 2;
   std::thread out_reader_, err_reader_;
 };
