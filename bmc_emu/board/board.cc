@@ -5,11 +5,13 @@
 #include <condition_variable>
 #include <cstdio>
 #include <deque>
+#include <map>
 #include <mutex>
 #include <set>
 #include <thread>
 #include <utility>
 
+#include "bmc_emu/board/interface_faults.h"
 #include "proto/ipmi/message.h"
 
 namespace bmcpair::board {
@@ -98,6 +100,12 @@ BoardEvent attachment_event(const std::string& bmc, const std::string& interface
   return event;
 }
 
+BoardEvent fault_event(const std::string& bmc, const std::string& interface, const InterfaceFaults::Fired& fired) {
+  BoardEvent event = attachment_event(bmc, interface, fired.at, "fault", fired.text);
+  event.change.value = fired.id;
+  return event;
+}
+
 // The last accesses of one interface, oldest first when read.
 class AccessRing : public hardware::TraceSink {
  public:
@@ -175,6 +183,8 @@ struct Slot {
   uint8_t global_enables = 0;
   bool line = false;
   bool wants_hardware_reset = false;
+  std::unique_ptr<InterfaceFaults> faults;  // null: no rule is here
+  std::optional<bool> fault_reset;          // a fault has reset the BMC: cold?
   bool deliver = false;
   std::unique_ptr<AccessRing> trace;
 
@@ -200,7 +210,7 @@ struct Slot {
     }
     if (!face) return;
     if (auto reply = face->step(at(now))) {
-      signal({HostSignal::Kind::kResponse, reply->tag, false, std::move(reply->message), {}});
+      signal({HostSignal::Kind::kResponse, reply->tag, false, std::move(reply->message), {}, reply->fault});
       release_after_reply();
     }
   }
@@ -238,12 +248,24 @@ struct Slot {
   bool publish(Instant now) {
     Instant next = deliver ? now : hardware->next_due();
     if (face) next = std::min(next, face->next_due());
-    bool has_work = !pending.empty() || wants_hardware_reset;
+    if (faults) {
+      if (auto cold = hardware->take_reset_request()) fault_reset = cold;
+    }
+    bool has_work = !pending.empty() || wants_hardware_reset || fault_reset;
     bool earlier =
         rep(next) < due.load(std::memory_order_relaxed) || (has_work && !work.load(std::memory_order_relaxed));
     due.store(rep(next));
     work.store(has_work);
     return earlier;
+  }
+
+  // Faults that fired since the last call, for those who watch. Under the mutex; sent when it is released.
+  void take_fired(std::vector<BoardEvent>& out) {
+    if (!faults || !faults->has_fired()) return;
+    const bool wanted = hooks->events.wanted();
+    for (const InterfaceFaults::Fired& fired : faults->take_fired()) {
+      if (wanted) out.push_back(fault_event(bmc, config.name, fired));
+    }
   }
 
   // A host that went away, as a reset of its side: nothing of its conversation is left to the next one.
@@ -434,6 +456,7 @@ class Port : public registers::RegisterPort {
   template <class One>
   void access(One one, size_t n) {
     Waker waker(*slot_->hooks);
+    std::vector<BoardEvent> fired;
     {
       std::lock_guard<std::mutex> lock(slot_->mutex);
       if (!endpoint_->up) return;
@@ -447,8 +470,10 @@ class Port : public registers::RegisterPort {
         slot_->wants_hardware_reset = true;
       }
       if (slot_->publish(now)) waker.ask();
+      slot_->take_fired(fired);
     }
     waker.run();
+    slot_->hooks->events.send(std::move(fired));
   }
 
   std::shared_ptr<Slot> slot_;
@@ -553,6 +578,9 @@ class BoardImpl final : public Board, private firmware::Observer {
     if (!bmc) return bmc.error();
     bmc_ = std::move(*bmc);
     for (const auto& slot : slots_) slot->global_enables = bmc_->global_enables();
+    for (const faults::Rule& rule : config_.faults) {
+      if (auto added = add_fault(rule); !added) return added.error();
+    }
     Turn turn;
     settle(now, nullptr, turn);
     publish_firmware_due();
@@ -588,16 +616,19 @@ class BoardImpl final : public Board, private firmware::Observer {
       bool work = false;
       for (const auto& slot : slots_) {
         std::shared_ptr<Endpoint> to_tell;
+        std::vector<BoardEvent> fired;
         {
           std::lock_guard<std::mutex> lock(slot->mutex);
           if (slot->closing) continue;
           slot->advance(now);
+          slot->take_fired(fired);
           if (slot->deliver) to_tell = slot->endpoint;
           slot->deliver = false;
           slot->publish(now);
           work = work || slot->work.load();
         }
         if (to_tell) tell(*slot, to_tell);
+        hooks_->events.send(std::move(fired));
       }
       if (!work && firmware_due_.load() > rep(now)) break;
       std::unique_lock<std::mutex> lock(firmware_mutex_, std::try_to_lock);
@@ -722,11 +753,93 @@ class BoardImpl final : public Board, private firmware::Observer {
     finish(turn);
   }
 
+  Result<uint32_t> add_fault(faults::Rule rule) override {
+    if (Status sane = faults::check(rule); !sane) return sane.error();
+    auto shared = std::make_shared<const faults::Rule>(std::move(rule));
+    uint32_t id = 0;
+    bool wake = false;
+    {
+      std::lock_guard<std::mutex> one_at_a_time(faults_mutex_);
+      if (fault_ids_.size() >= kFaultsMax) {
+        return Error{ErrorCode::kLimit, "BMC " + name() + " has " + std::to_string(kFaultsMax) + " fault rules already"};
+      }
+      for (const auto& slot : slots_) {
+        if (!faults::applies(*shared, slot->config.name, slot->config.kind)) continue;
+        std::lock_guard<std::mutex> lock(slot->mutex);
+        if (slot->closing) return Error{ErrorCode::kShutdown, "BMC " + name() + " is shutting down"};
+        if (id == 0) id = ++last_fault_id_;
+        Instant now = slot->at(hooks_->now());
+        if (!slot->faults) {
+          auto chooser = config_.chooser ? config_.chooser : std::make_shared<SeededChooser>(slot->config.seed);
+          slot->faults = std::make_unique<InterfaceFaults>(slot->config.name, slot->config.kind, std::move(chooser));
+          slot->hardware->set_injector(slot->faults.get(), now);
+        }
+        slot->faults->plan().add(id, shared, now);
+        wake = slot->publish(now) || wake;
+      }
+      if (id == 0) {
+        return Error{ErrorCode::kNotFound,
+                     "BMC " + name() + " has no interface that can meet this rule: " + faults::to_text(*shared)};
+      }
+      fault_ids_.insert(id);
+    }
+    if (wake) wake_if_open();
+    return id;
+  }
+
+  Status clear_fault(uint32_t id) override {
+    bool wake = false;
+    {
+      std::lock_guard<std::mutex> one_at_a_time(faults_mutex_);
+      if (fault_ids_.erase(id) == 0) {
+        return Error{ErrorCode::kNotFound, "BMC " + name() + " has no fault rule " + std::to_string(id)};
+      }
+      wake = remove_fault(id);
+    }
+    if (wake) wake_if_open();
+    return {};
+  }
+  size_t clear_faults() override {
+    std::set<uint32_t> ids;
+    bool wake = false;
+    {
+      std::lock_guard<std::mutex> one_at_a_time(faults_mutex_);
+      ids.swap(fault_ids_);
+      for (uint32_t id : ids) wake = remove_fault(id) || wake;
+    }
+    if (wake) wake_if_open();
+    return ids.size();
+  }
+
+  std::vector<FaultView> faults() const override {
+    std::map<uint32_t, FaultView> out;
+    for (const auto& slot : slots_) {
+      std::lock_guard<std::mutex> lock(slot->mutex);
+      if (!slot->faults) continue;
+      for (const faults::Standing& s : slot->faults->plan().list(std::max(slot->last, hooks_->now()))) {
+        FaultView& view = out[s.id];
+        const bool first = view.interfaces.empty();
+        view.id = s.id;
+        view.rule = *s.rule;
+        view.interfaces.push_back(slot->config.name);
+        view.matched += s.matched;
+        view.fired += s.fired;
+        if (s.remaining) view.remaining = view.remaining.value_or(0) + *s.remaining;
+        view.over = (first || view.over) && s.over;
+      }
+    }
+    std::vector<FaultView> views;
+    for (auto& [id, view] : out) views.push_back(std::move(view));
+    return views;
+  }
+
   InterfaceStatistics statistics(std::string_view interface) const override {
     auto slot = find_slot(interface);
     if (!slot) return {};
     std::lock_guard<std::mutex> lock((*slot)->mutex);
-    return (*slot)->statistics;
+    InterfaceStatistics out = (*slot)->statistics;
+    if ((*slot)->faults) out.faults += (*slot)->faults->fired();
+    return out;
   }
 
   void set_trace(bool on) override {
@@ -771,6 +884,9 @@ class BoardImpl final : public Board, private firmware::Observer {
         slot->face.reset();
         slot->after_reply.clear();
         slot->hardware->set_trace(nullptr);
+        slot->hardware->set_injector(nullptr, slot->last);
+        slot->faults.reset();
+        slot->fault_reset.reset();
         if (slot->endpoint) endpoint = take_down(*slot, "BMC " + name() + " is shutting down");
         slot->due = rep(kNever);
         slot->work = false;
@@ -790,6 +906,26 @@ class BoardImpl final : public Board, private firmware::Observer {
   };
 
   void on_change(const firmware::Change& change) override { changes_.push_back(change); }
+
+  // Under faults_mutex_. True when somebody must be woken.
+  bool remove_fault(uint32_t id) {
+    bool wake = false;
+    for (const auto& slot : slots_) {
+      std::lock_guard<std::mutex> lock(slot->mutex);
+      if (slot->closing || !slot->faults) continue;
+      Instant now = slot->at(hooks_->now());
+      slot->faults->plan().remove(id);
+      slot->hardware->lift(id, now);
+      if (slot->faults->plan().empty()) {
+        slot->statistics.faults += slot->faults->fired();
+        slot->hardware->set_injector(nullptr, now);
+        slot->faults.reset();
+      }
+      slot->note_line();
+      wake = slot->publish(now) || slot->deliver || wake;
+    }
+    return wake;
+  }
 
   // Under the slot's mutex.
   static std::shared_ptr<Endpoint> take_down(Slot& slot, std::string_view reason) {
@@ -823,10 +959,13 @@ class BoardImpl final : public Board, private firmware::Observer {
         Pending next;
         firmware::RequestContext context;
         bool hardware_reset = false;
+        std::optional<bool> fault_reset;
+        faults::MessageFault fault;
         {
           std::lock_guard<std::mutex> lock(slot->mutex);
           hardware_reset = std::exchange(slot->wants_hardware_reset, false);
-          if (!hardware_reset) {
+          fault_reset = std::exchange(slot->fault_reset, std::nullopt);
+          if (!hardware_reset && !fault_reset) {
             if (slot->pending.empty()) break;
             next = std::move(slot->pending.front());
             slot->pending.pop_front();
@@ -835,16 +974,17 @@ class BoardImpl final : public Board, private firmware::Observer {
                 next.face ? next.face->limits().request_bytes_max : slot->hardware->request_bytes_max();
             context.response_bytes_max =
                 next.face ? next.face->limits().response_bytes_max : slot->hardware->response_bytes_max();
+            if (slot->faults && next.what == Pending::What::kRequest) fault = show_to_faults(*slot, next, turn);
           }
         }
-        if (hardware_reset) {
-          // BT's BMC_HWRST (§11.6.3): optional in the specification; here it is a warm reset.
-          bmc_->reset(false, now);
+        if (hardware_reset || fault_reset) {
+          // BT's BMC_HWRST (§11.6.3): optional in the specification; here it is a warm reset. A fault's may be cold.
+          bmc_->reset(fault_reset.value_or(false), now);
           settle(now, nullptr, turn);
           continue;
         }
         if (next.what == Pending::What::kRequest) {
-          execute(slot, next, context, turn);
+          execute(slot, next, context, fault, turn);
         } else {
           if (next.what == Pending::What::kHostReset) {
             bmc_->host_restarted(now);
@@ -861,12 +1001,32 @@ class BoardImpl final : public Board, private firmware::Observer {
     publish_firmware_due();
   }
 
+  // Under the slot's mutex. A request that the BMC has taken, shown to the rules.
+  faults::MessageFault show_to_faults(Slot& slot, const Pending& pending, Turn& turn) {
+    Instant now = slot.at(hooks_->now());
+    hardware::Effects effects;
+    faults::MessageFault fault =
+        slot.faults->on_request(pending.request.message, pending.face == nullptr, now, effects);
+    for (const hardware::Effect& effect : effects) slot.hardware->inject(effect, now);
+    if (!effects.empty()) {
+      slot.note_line();
+      slot.publish(now);
+      turn.wake = true;
+    }
+    slot.take_fired(turn.events);
+    return fault;
+  }
+
   void execute(const std::shared_ptr<Slot>& slot, const Pending& pending, const firmware::RequestContext& context,
-               Turn& turn) {
+               const faults::MessageFault& fault, Turn& turn) {
     const hardware::TakenRequest& taken = pending.request;
     Instant start = hooks_->now();
     Bytes answer;
-    if (auto request = ipmi::decode_request(taken.message)) {
+    if (!fault.executes()) {
+      if (fault.completion_code && taken.message.size() >= 2) {
+        answer = {static_cast<uint8_t>(taken.message[0] | 4), taken.message[1], *fault.completion_code};
+      }
+    } else if (auto request = ipmi::decode_request(taken.message)) {
       answer = ipmi::encode(*request, bmc_->execute(*request, context, start));
     } else {
       // Below NetFn and Cmd there is nothing to answer to; an error is still better than a silence.
@@ -879,9 +1039,26 @@ class BoardImpl final : public Board, private firmware::Observer {
     settle(end, slot.get(), turn);
     {
       std::lock_guard<std::mutex> lock(slot->mutex);
-      bool given = !slot->closing && pending.face == slot->face &&
-                   (pending.face ? pending.face->respond(taken.token, answer, slot->at(end))
-                                 : slot->hardware->respond(taken.token, answer, slot->at(end)));
+      bool given = !slot->closing && pending.face == slot->face;
+      if (slot->faults && given) {
+        const Bytes genuine = answer;
+        if (!fault.fired.empty()) {
+          answer = faults::disturb(fault, std::move(answer), slot->faults->plan().previous_answer(),
+                                   context.response_bytes_max);
+        }
+        if (fault.executes()) slot->faults->plan().note_answer(genuine);
+      }
+      if (fault.drops()) {
+        answer.clear();
+        given = false;
+      } else if (given && fault.fired.empty()) {
+        given = pending.face ? pending.face->respond(taken.token, answer, slot->at(end))
+                             : slot->hardware->respond(taken.token, answer, slot->at(end));
+      } else if (given) {
+        const hardware::ReplyFault how = reply_fault(fault);
+        given = pending.face ? pending.face->respond(taken.token, answer, slot->at(end), how)
+                             : slot->hardware->respond_faulty(taken.token, answer, slot->at(end), how);
+      }
       if (!given) {
         ++slot->statistics.responses_dropped;
         slot->release_after_reply();
@@ -899,13 +1076,13 @@ class BoardImpl final : public Board, private firmware::Observer {
       event.at = end;
       event.kind = "message";
       event.change.kind = firmware::Change::Kind::kEvent;
-      event.change.text = to_hex(taken.message) + " -> " + to_hex(answer);
+      event.change.text = to_hex(taken.message) + " -> " + (answer.empty() ? "nothing" : to_hex(answer));
       turn.events.push_back(std::move(event));
     }
     std::lock_guard<std::mutex> lock(trace_mutex_);
     if (!tracing_) return;
     if (messages_.size() >= kMessageTraceMax) messages_.pop_front();
-    messages_.push_back({start, end - start, slot->config.name, taken.message, std::move(answer)});
+    messages_.push_back({start, end - start, slot->config.name, taken.message, std::move(answer), fault.fired});
   }
 
   // Under the firmware's lock: carries what the firmware changed into the registers and into events. `asker` is the
@@ -1024,14 +1201,18 @@ class BoardImpl final : public Board, private firmware::Observer {
     }
   }
 
+  // No lock of a slot or of the firmware held.
+  void wake_if_open() {
+    if (!enter()) return;
+    hooks_->wake();
+    hooks_->calls_out.fetch_sub(1);
+  }
+
   // No lock held.
   void finish(Turn& turn) {
     // Whoever wanted the firmware while it was held left its work to us.
     bool wanted = firmware_wanted_.exchange(false);
-    if ((wanted || turn.wake || firmware_due_.load() != rep(kNever)) && enter()) {
-      hooks_->wake();
-      hooks_->calls_out.fetch_sub(1);
-    }
+    if (wanted || turn.wake || firmware_due_.load() != rep(kNever)) wake_if_open();
     hooks_->events.send(std::move(turn.events));
   }
 
@@ -1047,6 +1228,11 @@ class BoardImpl final : public Board, private firmware::Observer {
   std::shared_ptr<Hooks> hooks_;
   std::vector<std::shared_ptr<Slot>> slots_;
   std::atomic<uint64_t> next_endpoint_id_{1};
+
+  // Rules come and go one at a time; taken before a slot's mutex.
+  std::mutex faults_mutex_;
+  std::set<uint32_t> fault_ids_;
+  uint32_t last_fault_id_ = 0;
 
   // Guards the firmware and what follows; taken before a slot's mutex, never after.
   mutable std::mutex firmware_mutex_;

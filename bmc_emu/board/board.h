@@ -15,9 +15,11 @@
 #include <string_view>
 #include <vector>
 
+#include "bmc_emu/faults/rule.h"
 #include "bmc_emu/firmware/bmc.h"
 #include "bmc_emu/hardware/interface.h"
 #include "bmc_emu/hardware/message_face.h"
+#include "proto/base/chooser.h"
 #include "proto/base/result.h"
 #include "proto/base/time.h"
 #include "proto/registers/register_port.h"
@@ -38,6 +40,21 @@ struct InterfaceConfig {
 struct BoardConfig {
   firmware::BmcConfig firmware;
   std::vector<InterfaceConfig> interfaces;
+  std::vector<faults::Rule> faults;   // in force from the start
+  std::shared_ptr<Chooser> chooser;   // of faults with a probability; null: each interface's seed
+};
+
+constexpr size_t kFaultsMax = 256;  // rules in force on one BMC
+
+// A fault rule in force.
+struct FaultView {
+  uint32_t id = 0;
+  faults::Rule rule;
+  std::vector<std::string> interfaces;  // where it is; what follows is of all of them together
+  uint64_t matched = 0;
+  uint64_t fired = 0;
+  std::optional<uint64_t> remaining;  // nothing: no bound
+  bool over = false;                  // it will not fire any more
 };
 
 // A host attached to an interface (design.md "Attachment").
@@ -55,6 +72,7 @@ struct InterfaceStatistics {
   uint64_t responses = 0;
   uint64_t responses_dropped = 0;  // stale token: aborted, reset or detached meanwhile
   uint64_t interrupts = 0;         // rises of the line
+  uint64_t faults = 0;             // that fired
 };
 
 // How an interface's hosts by messages are served, by whoever serves them. The counters are anybody's to raise.
@@ -93,6 +111,7 @@ struct HostSignal {
   bool initial = false;  // how things stand at attachment, rather than a change
   Bytes message;
   std::string text;
+  hardware::ReplyFault fault{};  // kResponse: what whoever frames it does wrong (sequence, checksum, duplicates)
 };
 
 // A host's hold on an interface, by messages. Destroying it detaches; no handler is running or will run then.
@@ -119,7 +138,8 @@ struct MessageTrace {
   Duration took{0};
   std::string interface;
   Bytes request;
-  Bytes response;
+  Bytes response;                // empty: there was none
+  std::vector<uint32_t> faults;  // rules that fired for it
 };
 
 // Something that changed, for Control.Watch. `bmc` is the board's name.
@@ -128,7 +148,7 @@ struct BoardEvent {
   std::string interface;  // empty unless it concerns one
   Instant at{};
   firmware::Change change;
-  std::string kind;       // "sensor", "sel", "power", "attached", "detached", "message"...
+  std::string kind;       // "sensor", "sel", "power", "attached", "detached", "message", "fault"...
 };
 
 class Board {
@@ -165,6 +185,14 @@ class Board {
 
   // Runs f under the firmware's lock and wakes what it made due.
   virtual void with_firmware(const std::function<void(firmware::Bmc&, Instant now)>& f) = 0;
+
+  // The rule is in force when this returns; its id. Errors: kInvalidArgument (it contradicts itself), kNotFound (no
+  // interface here can meet it), kLimit, kShutdown.
+  virtual Result<uint32_t> add_fault(faults::Rule rule) = 0;
+  // What it has imposed ends. kNotFound.
+  virtual Status clear_fault(uint32_t id) = 0;
+  virtual size_t clear_faults() = 0;  // how many there were
+  virtual std::vector<FaultView> faults() const = 0;
 
   virtual InterfaceStatistics statistics(std::string_view interface) const = 0;
   // Last accesses / messages, oldest first. Tracing is off (and costs nothing) until switched on; bounded.

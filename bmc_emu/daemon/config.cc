@@ -14,6 +14,7 @@
 
 #include "bmc_emu/daemon/config_build.h"
 #include "bmc_emu/daemon/config_reader.h"
+#include "bmc_emu/daemon/fault_rules.h"
 #include "bmc_emu/daemon/sensor_scale.h"
 #include "bmc_emu/transport/vm_protocol/server.h"
 #include "proto/base/address.h"
@@ -291,6 +292,11 @@ class Loader {
         // A path is one socket, whoever listens there; port 0 is always another.
         bool is_unix = socket.listen.rfind("unix:", 0) == 0;
         bool any_port = !is_unix && socket.listen.size() > 2 && socket.listen.substr(socket.listen.size() - 2) == ":0";
+        if (counted && !context_.failed()) {
+          if (Status good = transport::check_vm_address(socket.listen); !good) {
+            in.mistake("interfaces", good.error().message);
+          }
+        }
         if (!any_port && !sockets_.insert(is_unix ? socket.listen.substr(5) : socket.listen).second) {
           in.mistake("interfaces", "the VM socket '" + socket.listen + "' is used twice");
         }
@@ -358,6 +364,7 @@ class Loader {
     if (auto node = in.object("identity")) build_identity(node, in.path_of("identity"), bmc.identity);
     if (auto on = in.boolean("power_on")) bmc.power_on = *on;
     build_interfaces(in, built);
+    build_faults(in, built);
     build_sensors(in, bmc);
     build_frus(in, instance, bmc);
     if (auto node = in.object("sdr")) build_sdr(node, in.path_of("sdr"), bmc);
@@ -422,6 +429,20 @@ class Loader {
       return std::nullopt;
     }
     return static_cast<uint8_t>(*v);
+  }
+
+  void build_faults(ObjectReader& bmc, Built& built) {
+    for (const ListItem& item : bmc.list("faults")) {
+      ObjectReader in(context_, item.node, fault_keys(), item.path);
+      faults::Rule rule = read_fault(in);
+      const auto& interfaces = built.board.interfaces;
+      if (!context_.failed() && std::none_of(interfaces.begin(), interfaces.end(), [&](const auto& interface) {
+            return faults::applies(rule, interface.name, interface.kind);
+          })) {
+        in.mistake("name", "no interface of this BMC can meet the rule");
+      }
+      built.board.faults.push_back(std::move(rule));
+    }
   }
 
   void build_interfaces(ObjectReader& bmc, Built& built) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "bmc_emu/daemon/fault_rules.h"
+
 namespace bmcpair::daemon {
 namespace {
 
@@ -399,6 +401,96 @@ const KeyObject& bt_keys() {
   return keys;
 }
 
+namespace {
+
+template <class T, size_t N>
+NamedValues named_values(const std::array<faults::Named<T>, N>& names) {
+  NamedValues out;
+  for (const auto& [name, value] : names) out.push_back({name, static_cast<int64_t>(value)});
+  return out;
+}
+
+const NamedValues kDrops = named_values(faults::kDropNames);
+const NamedValues kFlags = named_values(faults::kFlagNames);
+const NamedValues kBmcFaults = named_values(faults::kBmcNames);
+const NamedValues kInterruptFaults = named_values(faults::kInterruptNames);
+const NamedValues kAttentionFaults = {{"storm", static_cast<int64_t>(faults::ActionKind::kAttentionStorm)}};
+const NamedValues kAccesses = named_values(faults::kAccessNames);
+const NamedValues kRegisters = named_values(faults::kRegisterNames);
+const NamedValues kPhases = named_values(faults::kPhaseNames);
+
+// A name stands for NetFn and Cmd, above every Cmd by itself.
+const NamedValues& command_values() {
+  static const NamedValues values = [] {
+    NamedValues out;
+    for (const CommandName& c : command_names()) out.push_back({c.name, 0x10000 | c.netfn << 8 | c.cmd});
+    return out;
+  }();
+  return values;
+}
+
+}  // namespace
+
+const KeyObject& fault_keys() {
+  static const KeyObject keys = {
+      "fault rule",
+      {text("name", 64, "For people: in lists, traces and events.", 1),
+       // What, for a request and its answer.
+       hex("cc", 1, 1, "Answer with this completion code, as d5; the command is not executed."),
+       choice("drop", kDrops, "Lose the request before it is executed, or its answer afterwards."),
+       duration("delay", 3600, "Answer so much later."),
+       duration("answer_at", 3600, "Answer so long after the request, whatever the latency is."),
+       integer("sequence", 1, 255, "Added to the answer's sequence number (BT, VM protocol)."),
+       integer("answer_netfn", 0, 63, "The answer's NetFn."),
+       integer("answer_cmd", 0, 255, "The answer's Cmd."),
+       integer("truncate", 1, 271, "Bytes left of the answer, NetFn, Cmd and completion code included."),
+       integer("extend", 1, 271, "Bytes of A5 added to the answer."),
+       integer("length_byte", 0, 255, "What BT's length byte says, whatever follows."),
+       integer("corrupt", 0, 271, "Index of the answer's byte that is wrong: 0 NetFn/LUN, 1 Cmd, 2 completion code."),
+       hex("xor", 1, 1, "The bits of that byte that flip. Default ff."),
+       boolean("bad_checksum", "Of the VM protocol's frame."),
+       integer("duplicate", 1, 8, "The answer comes again so often."),
+       boolean("previous_answer", "Answer with the answer given before this one."),
+       // What, for the registers, the BMC and the lines.
+       choice("hold", kFlags, "The host reads this flag as 1."),
+       choice("withhold", kFlags, "The host reads this flag as 0."),
+       hex("read_value", 1, 1, "The host reads this; its access does not reach the BMC."),
+       hex("read_xor", 1, 1, "These bits of what the host reads flip."),
+       boolean("lose_write", "The host's write does not reach the BMC."),
+       choice("bmc", kBmcFaults, "It stalls, fails the transfer (KCS: ERROR), or resets."),
+       choice("interrupt", kInterruptFaults, "It is lost, comes without a cause, or comes again and again."),
+       choice("attention", kAttentionFaults, "SMS_ATN rises again and again."),
+       duration("duration", 86400, "How long it lasts. Default: until the rule is cleared.", 1e-6),
+       // When.
+       name_key("interface", 32, "Of this name or kind only. Default: every interface."),
+       named("netfn", kNetFns, 0, 0x3e, "The request's NetFn."),
+       integer("netfn_mask", 1, 0x3f, "Bits of NetFn that are compared. Default 0x3f."),
+       named("cmd", command_values(), 0, 255, "The request's command, by name (which brings its NetFn) or number."),
+       integer("cmd_mask", 1, 255, "Bits of Cmd that are compared. Default 0xff."),
+       hex("data", 0, 32, "What the request's data begins with."),
+       choice("access", kAccesses, "The host reads, or writes. Default: either."),
+       choice("register", kRegisters, "Which register: BT ctrl, buffer, intmask; KCS data, status, command; SMIC data, "
+                                      "control, status, flags."),
+       integer("offset", 0, 2, "The register by its offset."),
+       hex("value", 1, 1, "What is written; for a read, the flags as they are."),
+       choice("phase", kPhases, "Where the transfer stands."),
+       integer("skip", 0, 1e9, "Not the first so many times. Default 0."),
+       integer("nth", 1, 1e9, "Only the nth time (after skip)."),
+       integer("every", 1, 1e9, "Every nth time (after skip). Default 1."),
+       number("probability", "Of those times. Default 1.", 1e-6, 1),
+       duration("from", 86400, "Not before so long after the rule was added. Default 0s."),
+       duration("until", 86400, "Not later than so long after it was added.", 1e-6),
+       duration("period", 86400, "Again after so long: of what the BMC does by itself, and of storms (default 1ms).", 1e-5),
+       integer("count", 1, 1e9, "Fires so often on each interface. Default: without bound for what happens to a message, "
+                                "access or interrupt; once for what begins something.")}};
+  return keys;
+}
+
+const KeyObject& fault_file_keys() {
+  static const KeyObject keys = {"file", {required(objects("faults", fault_keys(), board::kFaultsMax, "Fault rules."))}};
+  return keys;
+}
+
 const KeyObject& bmc_keys() {
   static const KeyObject keys = {
       "BMC",
@@ -418,7 +510,8 @@ const KeyObject& bmc_keys() {
        objects("users", user_keys(), 63, "Users there are before software adds any."),
        objects("channels", channel_keys(), 11, "Channels besides 0 and 15."),
        object("reset", reset_keys(), "What a reset of the BMC looks like."),
-       object("bt", bt_keys(), "Get BT Interface Capabilities.")}};
+       object("bt", bt_keys(), "Get BT Interface Capabilities."),
+       objects("faults", fault_keys(), board::kFaultsMax, "Fault rules in force from the start (docs/faults.md).")}};
   return keys;
 }
 

@@ -87,10 +87,13 @@ const KeyObject& user_keys();
 const KeyObject& channel_keys();
 const KeyObject& reset_keys();
 const KeyObject& bt_keys();
+const KeyObject& fault_keys();
+// A file of fault rules by itself.
+const KeyObject& fault_file_keys();
 
 // Patterns shared by loader tests and schema.
 constexpr std::string_view kDurationPattern = "^[0-9]+(\\.[0-9]+)?(ns|us|ms|s|min|h)$";
-constexpr std::string_view kHexPattern = "^([0-9A-Fa-f]{2}([ :-]?[0-9A-Fa-f]{2})*)?$";
+constexpr std::string_view kHexPattern = "^(0x)?([0-9A-Fa-f]{2}([ :-]?[0-9A-Fa-f]{2})*)?$";
 constexpr std::string_view kNamePattern = "^([A-Za-z0-9._-]|\\{n(:0[1-9])?\\})+$";
 constexpr std::string_view kVersionPattern = "^[0-9]{1,3}\\.[0-9]{1,2}$";
 

@@ -375,7 +375,9 @@ std::optional<Bytes> ObjectReader::hex(std::string_view key) {
   const YamlNode* node = value(key);
   if (!node) return std::nullopt;
   const Key& k = key_of(key);
-  auto bytes = node->kind == YamlNode::Kind::kScalar ? from_hex(node->scalar) : std::nullopt;
+  std::string_view digits = node->scalar;
+  if (digits.starts_with("0x")) digits.remove_prefix(2);
+  auto bytes = node->kind == YamlNode::Kind::kScalar ? from_hex(digits) : std::nullopt;
   if (!bytes) {
     mistake(key, "expected hexadecimal bytes, as \"18 01 d5\", found " + describe(*node));
     return std::nullopt;

@@ -22,6 +22,9 @@ void add(MessageFault& fault, const Action& action) {
     case ActionKind::kBadChecksum: fault.bad_checksum = true; break;
     case ActionKind::kDuplicate: fault.duplicates = std::max(fault.duplicates, byte); break;
     case ActionKind::kPreviousAnswer: fault.previous_answer = true; break;
+    // Whoever resets does not answer.
+    case ActionKind::kWarmReset:
+    case ActionKind::kColdReset: fault.drop_request = true; break;
     default: break;
   }
 }

@@ -21,6 +21,7 @@ class MessageFace {
   struct Reply {
     uint32_t tag = 0;
     Bytes message;  // NetFn<<2|LUN (odd NetFn), Cmd, CC, data
+    ReplyFault fault{};  // sequence_add, bad_checksum and duplicates are for whoever frames it
   };
 
   MessageFace(const LatencyPlan& plan, uint64_t seed, Limits limits)
@@ -31,7 +32,7 @@ class MessageFace {
   // A request of at least NetFn/LUN and Cmd. nullopt while the BMC is away: it is not answered.
   std::optional<TakenRequest> take(uint32_t tag, Bytes message, Instant now);
   // False: the token is stale. Longer than the limit becomes completion code CA.
-  bool respond(uint32_t token, ByteView message, Instant now);
+  bool respond(uint32_t token, ByteView message, Instant now, const ReplyFault& fault = {});
   Instant next_due() const { return due_; }
   // The reply, once it is due.
   std::optional<Reply> step(Instant now);
@@ -54,9 +55,11 @@ class MessageFace {
   uint32_t tag_ = 0;
   uint8_t netfn_lun_ = 0;
   uint8_t cmd_ = 0;
+  Instant taken_at_{};
   Instant not_before_{};
   Instant due_ = kNever;
   Bytes reply_;
+  ReplyFault fault_;
 };
 
 }  // namespace bmcpair::hardware
