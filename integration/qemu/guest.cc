@@ -267,7 +267,7 @@ std::vector<std::string> guest_command_line(const GuestOptions& options, const G
                                "-nodefaults", "-display", "none",
                                "-kernel", assets.kernel, "-initrd",
                                initramfs};
-  std::string append = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr bmcpair.modules=" + options.modules;
+  std::string append = "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests bmcpair.modules=" + options.modules;
   if (!options.append.empty()) append += " " + options.append;
   out.insert(out.end(), {"-append", append});
   if (!options.reboots) out.push_back("-no-reboot");
