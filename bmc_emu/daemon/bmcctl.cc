@@ -7,8 +7,10 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <functional>
+#include <iostream>
 #include <memory>
 #include <ostream>
 #include <sstream>
@@ -35,6 +37,8 @@ namespace bmcpair::daemon {
 namespace {
 
 constexpr int kReplyBytesMax = 16 * 1024 * 1024;
+constexpr size_t kRulesBytesMax = 1024 * 1024;
+constexpr uint32_t kNoRegister = 0xffff;  // of a trace's entry that is no access: a fault that fired
 
 struct Usage {
   std::string what;
@@ -189,7 +193,8 @@ class Ctl {
       err_ << "bmcctl: " << u.what << "; see bmcctl --help\n";
       return kBmcctlUsage;
     } catch (const Failure& f) {
-      err_ << "bmcctl: " << clean(f.message) << '\n';
+      std::istringstream lines(f.message);  // a file's mistakes are a line each
+      for (std::string line; std::getline(lines, line);) err_ << "bmcctl: " << clean(line) << '\n';
       return f.exit;
     }
   }
@@ -270,6 +275,16 @@ class Ctl {
     CLI::App* show = command(*trace, "show", "the last accesses and messages", [this] { trace_show(); });
     words(show, "[BMC]", 0, 1);
     show->add_option("--interface", interface_, "of this interface only");
+
+    CLI::App* fault = app_.add_subcommand("fault", "faults on demand: docs/faults.md");
+    fault->require_subcommand(1);
+    words(command(*fault, "add", "adds rules: of a file, of standard input (-), or KEY=VALUE as cc=d5 cmd=get_device_id",
+                  [this] { fault_add(); }),
+          "[BMC] FILE|-|RULE...", 1, 64);
+    words(command(*fault, "list", "the rules in force, and how often they fired", [this] { fault_list(); }), "[BMC]", 0,
+          1);
+    words(command(*fault, "clear", "takes rules away, by their ids, or all of them", [this] { fault_clear(); }),
+          "[BMC] [ID...|all]", 0, 64);
 
     words(command("endpoints", "attached hosts", [this] { endpoints(); }), "[BMC]", 0, 1);
     CLI::App* detach = command("detach", "takes an attached host off, by its endpoint id", [this] { this->detach(); });
@@ -579,11 +594,11 @@ class Ctl {
   void stats() {
     auto reply = call(&v1::Control::Stub::Statistics, about<v1::StatisticsRequest>(bmc_before(0)));
     if (as_json(reply)) return;
-    Table table({"INTERFACE", "KIND", "READS", "WRITES", "REQUESTS", "RESPONSES", "DROPPED", "INTERRUPTS"});
+    Table table({"INTERFACE", "KIND", "READS", "WRITES", "REQUESTS", "RESPONSES", "DROPPED", "INTERRUPTS", "FAULTS"});
     for (const auto& i : reply.interfaces())
       table.row({i.bmc() + "/" + i.interface(), kind_text(i.kind()), std::to_string(i.host_reads()),
                  std::to_string(i.host_writes()), std::to_string(i.requests()), std::to_string(i.responses()),
-                 std::to_string(i.responses_dropped()), std::to_string(i.interrupts())});
+                 std::to_string(i.responses_dropped()), std::to_string(i.interrupts()), std::to_string(i.faults())});
     table.print(out_, colour_);
     for (const auto& i : reply.interfaces()) {
       if (i.vm_connections() + i.vm_connections_refused() == 0) continue;
@@ -611,19 +626,98 @@ class Ctl {
     for (const auto& a : reply.accesses()) {
       char at[32];
       std::snprintf(at, sizeof at, "%.6f", static_cast<double>(a.at_ns()) / 1e9);
+      const std::string fault = a.fault() == 0 ? "" : "fault " + std::to_string(a.fault());
+      if (a.offset() == kNoRegister) {
+        out_ << at << "  " << clean(a.interface()) << "  " << coloured("31", fault) << " fires\n";
+        continue;
+      }
       out_ << at << "  " << clean(a.interface()) << "  " << (a.face() == v1::RegisterAccess::FACE_HOST ? "host" : "bmc ")
            << (a.is_write() ? " W " : " R ") << register_text(a.kind(), a.offset(), a.is_write()) << '='
            << hex_byte(a.value()) << "  [ " << flags_text(a.kind(), static_cast<uint8_t>(a.flags_after())) << " ]"
-           << (a.interrupt_after() ? " IRQ" : "") << '\n';
+           << (a.interrupt_after() ? " IRQ" : "") << (fault.empty() ? "" : "  " + fault) << '\n';
     }
     for (const auto& m : reply.messages()) {
       char at[64];
       std::snprintf(at, sizeof at, "%.6f +%.0f us", static_cast<double>(m.at_ns()) / 1e9,
                     static_cast<double>(m.took_ns()) / 1e3);
       out_ << at << "  " << clean(m.interface()) << "  " << bytes_text(m.request()) << " -> "
-           << bytes_text(m.response()) << '\n';
+           << (m.response().empty() ? "nothing" : bytes_text(m.response()));
+      for (uint32_t fault : m.faults()) out_ << "  fault " << fault;
+      out_ << '\n';
     }
     if (reply.accesses().empty() && reply.messages().empty()) out_ << "nothing traced; see bmcctl trace on\n";
+  }
+
+  void print_faults(const google::protobuf::RepeatedPtrField<v1::Fault>& faults) {
+    if (faults.empty()) {
+      out_ << "no fault rule\n";
+      return;
+    }
+    Table table({"ID", "BMC", "INTERFACES", "MATCHED", "FIRED", "LEFT", "RULE"});
+    for (const auto& f : faults) {
+      std::string interfaces;
+      for (const auto& i : f.interfaces()) interfaces += (interfaces.empty() ? "" : ",") + i;
+      table.row({std::to_string(f.id()), f.bmc(), interfaces, std::to_string(f.matched()), std::to_string(f.fired()),
+                 f.over() ? "over" : f.bounded() ? std::to_string(f.remaining()) : "unbounded", f.rule()});
+    }
+    table.print(out_, colour_);
+  }
+  static std::string text_of_file(const std::string& path) {
+    std::ostringstream text;
+    if (path == "-") {
+      text << std::cin.rdbuf();
+    } else {
+      std::ifstream in(path, std::ios::binary);
+      if (!in || std::filesystem::is_directory(path)) throw Usage{"fault add: cannot read " + path};
+      text << in.rdbuf();
+    }
+    if (text.str().size() > kRulesBytesMax) throw Usage{"fault add: more than " + std::to_string(kRulesBytesMax) + " bytes"};
+    return text.str();
+  }
+  void fault_add() {
+    // Words with '=' are rules in the short form. One that holds blanks is a whole rule; else all together are one.
+    Words rules;
+    Words others;
+    bool whole = false;
+    for (const std::string& word : words_) {
+      const bool is_rule = word.find('=') != std::string::npos && word.find('/') == std::string::npos;
+      (is_rule ? rules : others).push_back(word);
+      whole = whole || (is_rule && word.find(' ') != std::string::npos);
+    }
+    if (others.size() > (rules.empty() ? 2u : 1u)) throw Usage{"fault add '" + others[1] + "': expected KEY=VALUE"};
+    if (rules.empty() && others.empty()) throw Usage{"fault add: expected a file or KEY=VALUE"};
+    v1::AddFaultRequest request;
+    if (rules.empty()) {
+      if (others.size() == 2) request.set_bmc(others[0]);
+      request.set_file_name(others.back() == "-" ? "stdin" : others.back());
+      request.set_rules(text_of_file(others.back()));
+    } else {
+      if (!others.empty()) request.set_bmc(others[0]);
+      request.set_file_name("rule");
+      std::string text;
+      for (const std::string& rule : rules) text += (text.empty() ? "" : whole ? "\n" : " ") + rule;
+      request.set_rules(text);
+    }
+    auto reply = call(&v1::Control::Stub::AddFault, request);
+    if (!as_json(reply)) print_faults(reply.faults());
+  }
+  void fault_list() {
+    auto reply = call(&v1::Control::Stub::ListFaults, about<v1::ListFaultsRequest>(bmc_before(0)));
+    if (!as_json(reply)) print_faults(reply.faults());
+  }
+  void fault_clear() {
+    v1::ClearFaultsRequest request;
+    bool all = false;
+    for (size_t i = 0; i < words_.size(); ++i) {
+      auto id = parse_number(words_[i], UINT32_MAX);
+      if (id) request.add_ids(static_cast<uint32_t>(*id));
+      else if (words_[i] == "all") all = true;
+      else if (i == 0) request.set_bmc(words_[i]);
+      else throw Usage{"fault clear '" + words_[i] + "': expected ids as bmcctl fault list shows them, or all"};
+    }
+    if (all && !request.ids().empty()) throw Usage{"fault clear: expected ids, or all"};
+    auto reply = call(&v1::Control::Stub::ClearFaults, request);
+    done(reply, "cleared " + std::to_string(reply.cleared()) + (reply.cleared() == 1 ? " rule" : " rules"));
   }
 
   void endpoints() {

@@ -229,9 +229,17 @@ faults::Rule read_fault(ObjectReader& in) {
   if (auto v = in.duration("period")) t.period = *v;
   if (auto v = in.integer("count")) rule.count = static_cast<uint32_t>(*v);
   if (!action.found()) {
-    in.mistake("name", "the rule does nothing: give it one of cc, drop, delay, answer_at, sequence, answer_netfn, "
-                       "answer_cmd, truncate, extend, length_byte, corrupt, bad_checksum, duplicate, previous_answer, "
-                       "hold, withhold, read_value, read_xor, lose_write, bmc, interrupt, attention");
+    static constexpr const char* kActions[] = {
+        "cc", "drop", "delay", "answer_at", "sequence", "answer_netfn", "answer_cmd", "truncate", "extend",
+        "length_byte", "corrupt", "bad_checksum", "duplicate", "previous_answer", "hold", "withhold", "read_value",
+        "read_xor", "lose_write", "bmc", "interrupt", "attention"};
+    std::string names;
+    bool tried = false;  // one whose value is wrong: that is told already
+    for (const char* action_key : kActions) {
+      names += (names.empty() ? "" : ", ") + std::string(action_key);
+      tried = tried || in.has(action_key);
+    }
+    if (!tried) in.mistake("name", "the rule does nothing: give it one of " + names);
   } else if (Status sane = faults::check(rule); !sane) {
     in.mistake("name", sane.error().message);
   }

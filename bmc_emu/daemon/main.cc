@@ -13,6 +13,7 @@
 
 #include "bmc_emu/board/fleet.h"
 #include "bmc_emu/daemon/config.h"
+#include "bmc_emu/daemon/fault_rules.h"
 #include "bmc_emu/daemon/log.h"
 #include "bmc_emu/daemon/options.h"
 #include "bmc_emu/daemon/run_directory.h"
@@ -104,6 +105,7 @@ int run(const Options& options) {
   grpc_options.tls_certificate = options.tls_certificate.empty() ? config.tls.certificate : options.tls_certificate;
   grpc_options.tls_key = options.tls_key.empty() ? config.tls.key : options.tls_key;
   grpc_options.tls_client_ca = options.tls_client_ca.empty() ? config.tls.client_ca : options.tls_client_ca;
+  grpc_options.parse_faults = [](std::string_view text, const std::string& file) { return parse_faults(text, file); };
   auto grpc = transport::GrpcServer::start(grpc_options, **fleet);
   if (!grpc) return refuse(kExitStart, grpc.error().to_string());
   for (const std::string& address : (*grpc)->addresses()) {

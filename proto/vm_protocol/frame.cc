@@ -116,12 +116,12 @@ Frame Decoder::finish(bool message) {
   return frame;
 }
 
-Bytes encode_message(uint8_t sequence, ByteView message) {
+Bytes encode_message(uint8_t sequence, ByteView message, uint8_t checksum_add) {
   Bytes out;
   out.reserve(message.size() + 8);
   append(out, sequence);
   for (uint8_t byte : message) append(out, byte);
-  append(out, static_cast<uint8_t>(ipmi::checksum(message) - sequence));
+  append(out, static_cast<uint8_t>(ipmi::checksum(message) - sequence + checksum_add));
   out.push_back(kEndOfMessage);
   return out;
 }

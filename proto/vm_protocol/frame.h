@@ -109,7 +109,8 @@ class Decoder {
 };
 
 // message: from NetFn/LUN on, without a checksum; at most kMessageBytesMax.
-Bytes encode_message(uint8_t sequence, ByteView message);
+// checksum_add: what is wrong about the checksum, for a sender with a fault.
+Bytes encode_message(uint8_t sequence, ByteView message, uint8_t checksum_add = 0);
 Bytes encode_control(Control control);
 Bytes encode_control(Control control, uint8_t data);
 

@@ -69,6 +69,19 @@ void fill(v1::Endpoint* out, const std::string& bmc, const board::EndpointView& 
   out->set_since_us(us(view.since));
 }
 
+void fill(v1::Fault* out, const std::string& bmc, const board::FaultView& view) {
+  out->set_id(view.id);
+  out->set_bmc(bmc);
+  for (const std::string& interface : view.interfaces) out->add_interfaces(interface);
+  out->set_name(view.rule.name);
+  out->set_rule(faults::to_text(view.rule));
+  out->set_matched(view.matched);
+  out->set_fired(view.fired);
+  out->set_bounded(view.remaining.has_value());
+  out->set_remaining(view.remaining.value_or(0));
+  out->set_over(view.over);
+}
+
 void fill(v1::BmcSummary* out, Board& board) {
   out->set_name(board.name());
   board.with_firmware([&](Bmc& bmc, Instant now) {
@@ -92,8 +105,8 @@ void fill(v1::BmcSummary* out, Board& board) {
 // The calls themselves, without streams.
 class Calls {
  public:
-  Calls(board::Fleet& fleet, Counters& counters, std::string version)
-      : fleet_(fleet), counters_(counters), version_(std::move(version)) {}
+  Calls(board::Fleet& fleet, Counters& counters, std::string version, FaultParser parse_faults)
+      : fleet_(fleet), counters_(counters), version_(std::move(version)), parse_faults_(std::move(parse_faults)) {}
 
   board::Fleet& fleet() { return fleet_; }
 
@@ -279,6 +292,7 @@ class Calls {
         out->set_responses(s.responses);
         out->set_responses_dropped(s.responses_dropped);
         out->set_interrupts(s.interrupts);
+        out->set_faults(s.faults);
         auto vm = board->message_service(config.name);
         out->set_vm_connections(vm->connections);
         out->set_vm_connections_refused(vm->connections_refused);
@@ -335,6 +349,7 @@ class Calls {
       out->set_flags_after(access.flags_after);
       out->set_interrupt_after(access.interrupt_after);
       out->set_kind(kind_of(config->kind));
+      out->set_fault(access.fault);
     }
     for (const auto& message : (*board)->message_trace()) {
       if (!request.interface().empty() && message.interface != request.interface()) continue;
@@ -344,6 +359,62 @@ class Calls {
       out->set_took_ns(ns(message.took));
       out->set_request(as_bytes(message.request));
       out->set_response(as_bytes(message.response));
+      for (uint32_t fault : message.faults) out->add_faults(fault);
+    }
+    return {};
+  }
+
+  Status AddFault(const v1::AddFaultRequest& request, v1::AddFaultReply* reply) {
+    if (!parse_faults_) return Error{ErrorCode::kNotSupported, "this server reads no fault rules"};
+    auto board = fleet_.find(request.bmc());
+    if (!board.ok()) return board.error();
+    const std::string file = request.file_name().substr(0, kReasonBytesMax);
+    auto rules = parse_faults_(request.rules(), file.empty() ? "rules" : file);
+    if (!rules.ok()) return rules.error();
+    std::set<uint32_t> added;
+    for (faults::Rule& rule : *rules) {
+      auto id = (*board)->add_fault(std::move(rule));
+      if (!id.ok()) {
+        for (uint32_t earlier : added) (void)(*board)->clear_fault(earlier);
+        return id.error();
+      }
+      added.insert(*id);
+    }
+    for (const board::FaultView& view : (*board)->faults()) {
+      if (added.count(view.id)) fill(reply->add_faults(), (*board)->name(), view);
+    }
+    return {};
+  }
+
+  Status ListFaults(const v1::ListFaultsRequest& request, v1::ListFaultsReply* reply) {
+    auto boards = some(request.bmc());
+    if (!boards.ok()) return boards.error();
+    for (const auto& board : *boards)
+      for (const board::FaultView& view : board->faults()) fill(reply->add_faults(), board->name(), view);
+    return {};
+  }
+
+  Status ClearFaults(const v1::ClearFaultsRequest& request, v1::ClearFaultsReply* reply) {
+    if (request.ids().empty()) {
+      auto boards = some(request.bmc());
+      if (!boards.ok()) return boards.error();
+      size_t cleared = 0;
+      for (const auto& board : *boards) cleared += board->clear_faults();
+      reply->set_cleared(static_cast<uint32_t>(cleared));
+      return {};
+    }
+    auto board = fleet_.find(request.bmc());
+    if (!board.ok()) return board.error();
+    std::set<uint32_t> known;
+    for (const board::FaultView& view : (*board)->faults()) known.insert(view.id);
+    const std::set<uint32_t> ids(request.ids().begin(), request.ids().end());
+    for (uint32_t id : ids) {
+      if (!known.count(id))
+        return Error{ErrorCode::kNotFound, "BMC " + (*board)->name() + " has no fault rule " + std::to_string(id)};
+    }
+    for (uint32_t id : ids) {
+      // Somebody else may have been faster.
+      if ((*board)->clear_fault(id).ok()) reply->set_cleared(reply->cleared() + 1);
     }
     return {};
   }
@@ -396,6 +467,7 @@ class Calls {
   board::Fleet& fleet_;
   Counters& counters_;
   const std::string version_;
+  const FaultParser parse_faults_;
 };
 
 class Workers {
@@ -577,8 +649,8 @@ class Watcher : public grpc::ServerWriteReactor<v1::WatchEvent>, public std::ena
 
 class Service : public ControlService, v1::Control::CallbackService {
  public:
-  Service(board::Fleet& fleet, Counters& counters, std::string version)
-      : calls_(fleet, counters, std::move(version)), watchers_(std::make_shared<Watchers>(counters)) {}
+  Service(board::Fleet& fleet, Counters& counters, std::string version, FaultParser parse_faults)
+      : calls_(fleet, counters, std::move(version), std::move(parse_faults)), watchers_(std::make_shared<Watchers>(counters)) {}
 
   grpc::Service& service() override { return *this; }
 
@@ -614,6 +686,9 @@ class Service : public ControlService, v1::Control::CallbackService {
   BMCPAIR_CALL(Statistics, StatisticsRequest, StatisticsReply)
   BMCPAIR_CALL(SetTrace, SetTraceRequest, SetTraceReply)
   BMCPAIR_CALL(GetTrace, GetTraceRequest, GetTraceReply)
+  BMCPAIR_CALL(AddFault, AddFaultRequest, AddFaultReply)
+  BMCPAIR_CALL(ListFaults, ListFaultsRequest, ListFaultsReply)
+  BMCPAIR_CALL(ClearFaults, ClearFaultsRequest, ClearFaultsReply)
   BMCPAIR_CALL(Endpoints, EndpointsRequest, EndpointsReply)
   BMCPAIR_CALL(Detach, DetachRequest, DetachReply)
 #undef BMCPAIR_CALL
@@ -663,8 +738,9 @@ class Service : public ControlService, v1::Control::CallbackService {
 
 }  // namespace
 
-std::unique_ptr<ControlService> ControlService::create(board::Fleet& fleet, Counters& counters, std::string version) {
-  return std::make_unique<Service>(fleet, counters, std::move(version));
+std::unique_ptr<ControlService> ControlService::create(board::Fleet& fleet, Counters& counters, std::string version,
+                                                       FaultParser parse_faults) {
+  return std::make_unique<Service>(fleet, counters, std::move(version), std::move(parse_faults));
 }
 
 }  // namespace bmcpair::transport

@@ -2,8 +2,11 @@
 // threads of their own: gRPC's threads carry the registers and never wait for BMC work.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include <grpcpp/impl/codegen/service_type.h>
 
@@ -12,9 +15,15 @@
 
 namespace bmcpair::transport {
 
+// Rules as people write them; file_name is what errors call the text.
+using FaultParser =
+    std::function<Result<std::vector<faults::Rule>>(std::string_view text, const std::string& file_name)>;
+
 class ControlService {
  public:
-  static std::unique_ptr<ControlService> create(board::Fleet& fleet, Counters& counters, std::string version);
+  // No parser: AddFault is refused.
+  static std::unique_ptr<ControlService> create(board::Fleet& fleet, Counters& counters, std::string version,
+                                                FaultParser parse_faults);
   virtual ~ControlService() = default;
   virtual grpc::Service& service() = 0;
   // Ends every watch, refuses new calls and waits for those that run.

@@ -86,7 +86,7 @@ class Server : public GrpcServer {
     });
 
     bus_ = RegisterBusService::create(ports, counters_);
-    if (fleet) control_ = ControlService::create(*fleet, counters_, options.version);
+    if (fleet) control_ = ControlService::create(*fleet, counters_, options.version, options.parse_faults);
 
     grpc::ServerBuilder builder;
     builder.RegisterService(&bus_->service());

@@ -1,8 +1,10 @@
 // The daemon's gRPC face: RegisterBus and Control, with reflection, health and channelz.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "bmc_emu/board/fleet.h"
@@ -20,6 +22,8 @@ struct GrpcServerOptions {
   std::string tls_key;
   std::string tls_client_ca;
   std::string version = "0.1.0";  // what Control.Version answers
+  // Reads what AddFault is given, "FILE:LINE: ..." in its errors; none: fault rules are refused.
+  std::function<Result<std::vector<faults::Rule>>(std::string_view text, const std::string& file_name)> parse_faults{};
 };
 
 struct GrpcServerStatistics {

@@ -144,7 +144,11 @@ void VmConnection::on_signal(const HostSignal& signal) {
     case HostSignal::Kind::kResponse: {
       std::lock_guard<std::mutex> lock(out_mutex_);
       // An answer to anything but the newest request would have a wrong sequence number, and that kills QEMU's BT.
-      if (signal.value == tag_) write(vm_protocol::encode_message(sequence_, signal.message));
+      if (signal.value != tag_) break;
+      // ... unless a fault asks for one.
+      const auto sequence = static_cast<uint8_t>(sequence_ + signal.fault.sequence_add);
+      const Bytes frame = vm_protocol::encode_message(sequence, signal.message, signal.fault.bad_checksum ? 1 : 0);
+      for (int i = 0; i <= signal.fault.duplicates; ++i) write(frame);
       break;
     }
     case HostSignal::Kind::kAttention:
