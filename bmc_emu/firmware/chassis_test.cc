@@ -124,6 +124,19 @@ TEST_F(Chassis, RestartCauseTellsWhoAndOverWhichChannel) {
   EXPECT_EQ(ask("00 07"), "00 03 00");
 }
 
+TEST_F(Chassis, ARestartThatNobodyAskedForHasAnUnknownCauseAndIsAResetOtherwise) {
+  ask("00 02 03");
+  EXPECT_EQ(ask("00 07"), "00 01 0f");
+  ask("06 2e 0f");
+  ask("06 24 04 01 00 00 0a 00");
+  ask("06 22");
+  bmc->host_restarted(now);
+  EXPECT_EQ(ask("00 07"), "00 00 00");
+  EXPECT_EQ(ask("06 2f"), "00 08");
+  EXPECT_EQ(ask("06 22"), "80");
+  EXPECT_THAT(power(), ElementsAre(kHardReset)) << "it is not done to the host once more";
+}
+
 TEST_F(Chassis, IdentifyBlinksForItsIntervalAndForEverWhenForced) {
   EXPECT_EQ(ask("00 04"), "00");
   EXPECT_EQ(bmc->identify(), 1);
