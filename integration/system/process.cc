@@ -174,7 +174,8 @@ int Daemon::stop() {
 }
 
 Finished Daemon::ctl(std::vector<std::string> arguments) {
-  std::vector<std::string> argv{program("bmcctl"), "--address", address()};
+  // As patient as the rest: a starved daemon is not what these tests look for.
+  std::vector<std::string> argv{program("bmcctl"), "--address", address(), "--timeout", std::to_string(kPatience.count())};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   return run(argv);
 }
