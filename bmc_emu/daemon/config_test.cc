@@ -252,6 +252,21 @@ TEST(ConfigMistake, EveryKindIsRefusedAndSaysWhy) {
       {"bmcs: [{name: a, interfaces: [{kind: bt, vfio_user: {socket: /x}}, {kind: kcs, vfio_user: {socket: /x}}]}]\n",
        "used twice"},
       {"bmcs: [{name: 'a{n}', count: 2, interfaces: [{kind: bt, vfio_user: {socket: /x}}]}]\n", "must hold {n}"},
+      {"bmcs: [{name: a, interfaces: [{kind: bt, vm: {}}]}]\n", "a VM socket needs the key 'listen'"},
+      {"bmcs: [{name: a, interfaces: [{kind: bt, vm: {listen: /x}}]}]\n", "expected unix:PATH or tcp:HOST:PORT"},
+      {"bmcs: [{name: a, interfaces: [{kind: bt, vm: {listen: 'localhost:1'}}]}]\n", "expected unix:PATH or tcp:HOST:PORT"},
+      {"bmcs: [{name: a, interfaces: [{kind: bt, vm: {listen: 'unix:x.vm'}}]}]\n", "must be absolute"},
+      {"bmcs: [{name: a, interfaces: [{kind: bt, vm: {listen: 'tcp:localhost'}}]}]\n", "no port"},
+      {"bmcs: [{name: a, interfaces: [{kind: bt, vm: {listen: 'tcp:localhost:70000'}}]}]\n", "0 to 65535"},
+      {"bmcs: [{name: a, interfaces: [{kind: bt, vm: {listen: 'tcp:/x'}}]}]\n", "expected unix:PATH or tcp:HOST:PORT"},
+      {"bmcs: [{name: a, interfaces: [{kind: bt, vm: {listen: 'unix:/x'}}, {kind: kcs, vm: {listen: 'unix:/x'}}]}]\n",
+       "used twice"},
+      {"bmcs: [{name: a, interfaces: [{kind: bt, vm: {listen: 'unix:/x'}}, {kind: kcs, vfio_user: {socket: /x}}]}]\n",
+       "used twice"},
+      {"bmcs: [{name: a, interfaces: [{kind: bt, vm: {listen: 'tcp:[::1]:5'}}, {kind: kcs, vm: {listen: 'tcp:[::1]:5'}}]}]\n",
+       "used twice"},
+      {"bmcs: [{name: 'a{n}', count: 2, interfaces: [{kind: bt, vm: {listen: 'unix:/x'}}]}]\n", "must hold {n}"},
+      {"bmcs: [{name: 'a{n}', count: 9, interfaces: [{kind: bt, vm: {listen: 'tcp:h:6553{n}'}}]}]\n", "0 to 65535"},
       {"bmcs: [{name: a, sensors: [{name: 12345678901234567, type: fan}]}]\n", "1 to 16 characters"},
       {"bmcs: [{name: a, sensors: [{name: T, type: fan, number: 3}, {name: U, type: fan, number: 3}]}]\n",
        "already a sensor 3"},
@@ -593,6 +608,7 @@ bmcs:
           response: {uniform: [1us, 2us]}
           commands: [{netfn: app, cmd: 1, response: {log_uniform: [1us, 1ms]}}]
         vfio_user: {socket: "/x/{name}.sock", bar: memory, spacing: 4}
+        vm: {listen: "tcp:localhost:90{n:02}"}
     sensors:
       - {name: A, number: 9, lun: 1, type: temperature, kind: threshold, entity: processor, entity_instance: 2, settable: false,
          unit: degrees C, min: -10, max: 90, initial: 20, nominal: 21, wave: {shape: sine, amplitude: 1, period: 5s},
@@ -644,6 +660,10 @@ TEST(ConfigSchema, EveryKeyOfTheTableIsReadByTheLoader) {
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_EQ(config->boards.size(), 3u);
   EXPECT_EQ(config->boards[1].firmware.name, "all-06");
+  ASSERT_EQ(config->vm.size(), 2u);
+  EXPECT_EQ(config->vm[1].bmc, "all-06");
+  EXPECT_EQ(config->vm[1].interface, "bt0");
+  EXPECT_EQ(config->vm[1].listen, "tcp:localhost:9006");
   std::set<const Key*> all;
   walk_keys(file_keys(), all);
   EXPECT_GT(all.size(), 120u);

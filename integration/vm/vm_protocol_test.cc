@@ -420,7 +420,7 @@ TEST_P(VmProtocol, ASecondHostIsClosedWithAReasonAndTheFirstNotesNothing) {
 
 TEST_P(VmProtocol, WhoeverIsThereFirstHasTheInterfaceRegistersOrMessages) {
   auto client = connect();
-  Finished refused = host_driver({"--bus", daemon_->bus("one/bt"), "raw", "06", "01"});
+  Finished refused = host_driver({"--timeout", "1", "--bus", daemon_->bus("one/bt"), "raw", "6", "1"});
   EXPECT_NE(refused.status, 0);
   EXPECT_THAT(refused.err, HasSubstr("in use by VM host"));
   client->close();
