@@ -23,6 +23,7 @@ void Intx::fire_if_due() {
 
 void Intx::set_level(bool level) {
   std::lock_guard lock(mutex_);
+  level = level && !quiet_;
   bool rose = level && !level_;
   level_ = level;
   if (rose) fire_if_due();
@@ -73,6 +74,17 @@ void Intx::disable() {
   unmask_fd_.reset();
   masked_by_client_ = false;
   masked_by_firing_ = false;
+}
+
+void Intx::quiet() {
+  std::lock_guard lock(mutex_);
+  quiet_ = true;
+  level_ = false;
+}
+
+bool Intx::pending() const {
+  std::lock_guard lock(mutex_);
+  return masked_by_firing_ && trigger_;
 }
 
 Intx::Counts Intx::counts() const {

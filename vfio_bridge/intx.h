@@ -34,6 +34,11 @@ class Intx {
   // Everything back to how a connection begins; the line keeps its level.
   void disable();
 
+  // The line is low from here on, whatever the device says.
+  void quiet();
+  // A signal that the client has not unmasked after yet: its guest's line is still high.
+  bool pending() const;
+
   // An eventfd on which the *client* tells of an unmask (KVM's resample descriptor). The caller polls it.
   void assign_unmask(UniqueFd fd) { unmask_fd_ = std::move(fd); }
   int unmask_fd() const { return unmask_fd_.get(); }
@@ -47,6 +52,7 @@ class Intx {
   UniqueFd trigger_;
   bool level_ = false;
   bool disabled_ = false;
+  bool quiet_ = false;
   bool masked_by_client_ = false;
   bool masked_by_firing_ = false;
   Counts counts_;

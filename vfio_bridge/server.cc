@@ -121,6 +121,7 @@ class Server::Impl {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::list<Client> clients_;
+  bool quieting_ = false;
   bool stopping_ = false;
   bool occupied_ = false;
   Intx* intx_ = nullptr;  // of the client that holds the port
@@ -390,6 +391,7 @@ void Server::Impl::converse(Client& client, Stream& stream, Session& session, In
     {
       std::lock_guard lock(mutex_);
       client.busy = false;
+      if (quieting_) changed_.notify_all();
       if (stopping_) {
         changed_.notify_all();
         return;
@@ -403,6 +405,14 @@ void Server::Impl::converse(Client& client, Stream& stream, Session& session, In
 void Server::Impl::begin_stop() {
   if (acceptor_) acceptor_->remove(listener_id_);
   std::unique_lock lock(mutex_);
+  if (stopping_) return;
+  // QEMU lowers its guest's line when the guest accesses the device, which it cannot once that is gone: a line left high
+  // would interrupt the guest for ever.
+  if (intx_ != nullptr) {
+    quieting_ = true;
+    intx_->quiet();
+    changed_.wait_for(lock, options_.quiet_wait, [this] { return intx_ == nullptr || !intx_->pending(); });
+  }
   if (stopping_) return;
   stopping_ = true;
   listening_.reset();

@@ -32,6 +32,8 @@ struct ServerOptions {
   std::chrono::milliseconds client_wait{10'000};
   // How long a stop waits for a client to close its end.
   std::chrono::milliseconds drain_wait{1'000};
+  // How long a stop waits for the guest to take the interrupt that it has been signalled.
+  std::chrono::milliseconds quiet_wait{200};
   std::function<void(std::string_view)> log;  // any thread; empty: silent
 };
 

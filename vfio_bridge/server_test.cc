@@ -158,6 +158,25 @@ TEST_F(ServerTest, AStopDoesNotWaitForEverForAClientThatStays) {
   EXPECT_TRUE(silent.ended());
 }
 
+TEST_F(ServerTest, AStopWaitsUntilTheInterruptThatItSignalledIsTakenAndSignalsNoMore) {
+  options_.quiet_wait = std::chrono::seconds(30);
+  start();
+  Client c = greeted();
+  Event e;
+  c.ok(kSetIrqsCmd, Client::irqs(4 | 32, 0, 0, 1), {e.fd()});
+  registers().set_line(true);
+  EXPECT_EQ(e.take(), 1u);
+  std::thread stopper([this] { server_->stop(); });
+  // PCI Status bit 3: the line.
+  while ((c.read_region(7, 6, 1).at(0) & 0x08) != 0) std::this_thread::yield();
+  c.read_region(0, 0, 1);
+  c.ok(kSetIrqsCmd, Client::irqs(1 | 16, 0, 0, 1));
+  EXPECT_TRUE(c.ended());
+  EXPECT_EQ(e.take(), 0u) << "the line is still high";
+  c.close();
+  stopper.join();
+}
+
 TEST_F(ServerTest, AStopLeavesAnothersSocketFileAlone) {
   start();
   std::filesystem::remove(options_.socket_path);
