@@ -21,6 +21,9 @@ constexpr size_t kAccessTraceMax = 4096;
 constexpr size_t kMessageTraceMax = 512;
 constexpr size_t kPendingMax = 8;
 constexpr size_t kSignalsMax = 256;  // on their way to one host
+// A run on a host's own thread that took longer (the disk) leaves so many more to the workers.
+constexpr Duration kLongRun = std::chrono::microseconds(500);
+constexpr unsigned kLeftToWorkers = 64;
 // Steps of the BMC's actor that one visit may catch up with; what is left stays due.
 constexpr int kStepsMax = 1024;
 // How long the host gets to fetch the answer to its reset command before the registers go away, beyond the latencies.
@@ -84,7 +87,8 @@ class EventQueue {
 struct Hooks {
   Board::NowFunction now;
   Board::WakeFunction wake;
-  std::atomic<int> calls_out{0};  // wakes in progress; counted up only under the lock of a slot that is up
+  std::function<void()> run_here;  // does what is due on the caller's thread, and wakes for the rest
+  std::atomic<int> calls_out{0};   // wakes and runs in progress; counted up only under the lock of a slot that is up
   EventQueue events;
 };
 
@@ -227,7 +231,7 @@ struct Slot {
   // To the host by messages, if there is one.
   void signal(HostSignal what) {
     if (!endpoint || !face) return;
-    // A host that takes nothing for so long has its handler stuck; it is told that when it comes back.
+    // Handlers do not block, so this is never met but by a host that has none yet.
     if (endpoint->outbox.size() >= kSignalsMax) return;
     endpoint->outbox.push_back(std::move(what));
     if (endpoint->wants_signals) deliver = true;
@@ -290,10 +294,10 @@ class Waker {
     asked_ = true;
     hooks_.calls_out.fetch_add(1);
   }
-  // No lock held.
-  void run() {
+  // No lock held. here: the board's work is done instead.
+  void run(bool here = false) {
     if (!asked_) return;
-    hooks_.wake();
+    here ? hooks_.run_here() : hooks_.wake();
     hooks_.calls_out.fetch_sub(1);
     asked_ = false;
   }
@@ -500,7 +504,27 @@ class MessageEnd : public MessagePort {
     tell(*slot_, endpoint_);
   }
 
-  void submit(uint32_t tag, Bytes message) override {
+  void submit(uint32_t tag, Bytes message) override { take(tag, std::move(message), false); }
+
+  void submit_and_run(uint32_t tag, Bytes message) override {
+    if (left_to_workers_ > 0) {
+      --left_to_workers_;
+      return take(tag, std::move(message), false);
+    }
+    Instant begin = slot_->hooks->now();
+    take(tag, std::move(message), true);
+    if (slot_->hooks->now() - begin > kLongRun) left_to_workers_ = kLeftToWorkers;
+  }
+
+  void host_was_reset() override {
+    act([](Slot& slot, Instant) { slot.add_pending({Pending::What::kHostReset, {}, slot.face}); });
+  }
+  void host_is_running() override {
+    act([](Slot& slot, Instant) { slot.add_pending({Pending::What::kHostRunning, {}, slot.face}); });
+  }
+
+ private:
+  void take(uint32_t tag, Bytes message, bool here) {
     act([&](Slot& slot, Instant now) {
       auto taken = slot.face->take(tag, std::move(message), now);
       if (!taken) return;
@@ -510,18 +534,11 @@ class MessageEnd : public MessagePort {
       outbox.erase(std::remove_if(outbox.begin(), outbox.end(), stale), outbox.end());
       slot.release_after_reply();
       slot.add_pending({Pending::What::kRequest, std::move(*taken), slot.face});
-    });
-  }
-  void host_was_reset() override {
-    act([](Slot& slot, Instant) { slot.add_pending({Pending::What::kHostReset, {}, slot.face}); });
-  }
-  void host_is_running() override {
-    act([](Slot& slot, Instant) { slot.add_pending({Pending::What::kHostRunning, {}, slot.face}); });
+    }, here);
   }
 
- private:
   template <class F>
-  void act(F f) {
+  void act(F f, bool here = false) {
     Waker waker(*slot_->hooks);
     {
       std::lock_guard<std::mutex> lock(slot_->mutex);
@@ -530,11 +547,12 @@ class MessageEnd : public MessagePort {
       f(*slot_, now);
       if (slot_->publish(now)) waker.ask();
     }
-    waker.run();
+    waker.run(here);
   }
 
   std::shared_ptr<Slot> slot_;
   std::shared_ptr<Endpoint> endpoint_;
+  unsigned left_to_workers_ = 0;  // of the host's thread, as submitting is
 };
 
 std::string kind_of(firmware::Change::Kind kind) {
@@ -564,6 +582,10 @@ class BoardImpl final : public Board, private firmware::Observer {
   BoardImpl(BoardConfig config, std::shared_ptr<Hooks> hooks) : config_(std::move(config)), hooks_(std::move(hooks)) {}
 
   Status start(std::shared_ptr<firmware::Store> store) {
+    // Called only while a slot is up, and shutdown() waits for it.
+    hooks_->run_here = [this] {
+      if (run(hooks_->now()) != kNever) hooks_->wake();
+    };
     Instant now = hooks_->now();
     for (const InterfaceConfig& interface : config_.interfaces) {
       auto slot = std::make_shared<Slot>();
@@ -640,7 +662,7 @@ class BoardImpl final : public Board, private firmware::Observer {
       Turn turn;
       firmware_turn(now, turn);
       lock.unlock();
-      finish(turn);
+      finish(turn, false);  // our caller gets to know what is due
       now = std::max(now, hooks_->now());
     }
     return next_due();
@@ -750,7 +772,7 @@ class BoardImpl final : public Board, private firmware::Observer {
       settle(now, nullptr, turn);
       publish_firmware_due();
     }
-    finish(turn);
+    finish(turn, true);
   }
 
   Result<uint32_t> add_fault(faults::Rule rule) override {
@@ -1209,10 +1231,10 @@ class BoardImpl final : public Board, private firmware::Observer {
   }
 
   // No lock held.
-  void finish(Turn& turn) {
+  void finish(Turn& turn, bool wake) {
     // Whoever wanted the firmware while it was held left its work to us.
     bool wanted = firmware_wanted_.exchange(false);
-    if (wanted || turn.wake || firmware_due_.load() != rep(kNever)) wake_if_open();
+    if (wake && (wanted || turn.wake || firmware_due_.load() != rep(kNever))) wake_if_open();
     hooks_->events.send(std::move(turn.events));
   }
 

@@ -126,6 +126,9 @@ class MessagePort {
   // A request of at least NetFn/LUN and Cmd; never blocks. A newer one makes an older stale: it is not answered then, and
   // neither is one that comes while the BMC is away.
   virtual void submit(uint32_t tag, Bytes message) = 0;
+  // The same, and what it makes due at once is done on this thread, which spares two changes of thread; it may wait for
+  // the disk then. A board whose work took long lately is left to its own threads.
+  virtual void submit_and_run(uint32_t tag, Bytes message) = 0;
   // The host restarted by itself.
   virtual void host_was_reset() = 0;
   // There is a machine at the other end, and it has power.

@@ -81,6 +81,61 @@ TEST(MessageHosts, SubmittingWakesTheBoard) {
   EXPECT_LE(bench.board->next_due(), bench.now());
 }
 
+TEST(MessageHosts, WhatASubmissionMakesDueAtOnceMayBeDoneOnItsOwnThread) {
+  BoardConfig config = board_config();
+  config.interfaces[0].latency.response = {};
+  Bench bench(config);
+  MessageHost host(*bench.board);
+  host.told();
+  host.port->submit_and_run(1, kGetDeviceId);
+  auto told = host.told();
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_THAT(told[0], HasSubstr("response 1: 1c 01 00"));
+  EXPECT_GT(bench.board->next_due(), bench.now() + 1s) << "nothing was left for others";
+}
+
+TEST(MessageHosts, WhatIsDueLaterIsLeftToTheBoardsOwnThreads) {
+  Bench bench;
+  MessageHost host(*bench.board);
+  host.told();
+  int before = bench.wakes;
+  host.port->submit_and_run(1, kGetDeviceId);
+  EXPECT_TRUE(host.told().empty());
+  EXPECT_GT(bench.wakes, before);
+  EXPECT_EQ(bench.board->next_due(), bench.now() + 50us);
+  bench.run_for(50us);
+  EXPECT_EQ(host.told().size(), 1u);
+}
+
+TEST(MessageHosts, ABoardWhoseWorkTookLongIsLeftToItsOwnThreadsForAWhile) {
+  class SlowStore : public firmware::MemoryStore {
+   public:
+    Status commit(const firmware::Batch& batch) override {
+      if (clock) *clock += 5'000'000;
+      return MemoryStore::commit(batch);
+    }
+    std::atomic<int64_t>* clock = nullptr;
+  };
+  BoardConfig config = board_config();
+  config.interfaces[0].latency.response = {};
+  auto store = std::make_shared<SlowStore>();
+  Bench bench(config, store);
+  store->clock = &bench.now_ns;
+  MessageHost host(*bench.board);
+  host.told();
+  host.port->submit_and_run(1, Bytes{0x28, 0x44, 0, 0, 2, 0, 0, 0, 0, 0x20, 0, 4, 1, 1, 1, 0x59, 1, 2});
+  EXPECT_THAT(host.told(), ElementsAre("response 1: 2c 44 00 01 00"));
+  uint32_t tag = 2;
+  for (; tag < 1000; ++tag) {
+    host.port->submit_and_run(tag, kGetDeviceId);
+    if (!host.told().empty()) break;
+    bench.board->run(bench.now());
+    ASSERT_EQ(host.told().size(), 1u) << tag;
+  }
+  EXPECT_GT(tag, 10u);
+  EXPECT_LT(tag, 1000u) << "not for ever";
+}
+
 TEST(MessageHosts, EnablesAreToldBeforeTheResponseThatChangedThem) {
   Bench bench;
   MessageHost host(*bench.board);

@@ -84,7 +84,7 @@ void VmConnection::take(const Frame& frame) {
         tag = ++tag_;
         sequence_ = frame.sequence;
       }
-      port_->submit(tag, frame.data);
+      port_->submit_and_run(tag, frame.data);
       break;
     }
     case Frame::Kind::kControl: take_control(frame); break;
