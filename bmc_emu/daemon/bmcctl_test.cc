@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <mutex>
 #include <sstream>
 #include <thread>
@@ -16,6 +17,7 @@
 #include <nlohmann/json.hpp>
 
 #include "bmc_emu/board/fleet.h"
+#include "bmc_emu/daemon/fault_rules.h"
 #include "bmc_emu/transport/grpc/server.h"
 #include "proto/rpc/control.grpc.pb.h"
 
@@ -86,6 +88,7 @@ class Bmcctl : public ::testing::Test {
     transport::GrpcServerOptions options;
     options.listen = {address_};
     options.version = "9.8.7";
+    options.parse_faults = [](std::string_view text, const std::string& file) { return parse_faults(text, file); };
     auto server = transport::GrpcServer::start(options, *fleet_);
     ASSERT_TRUE(server.ok()) << server.error().message;
     server_ = *std::move(server);
@@ -374,6 +377,79 @@ TEST_F(Bmcctl, MoreWatchersThanTheBoundAreRefused) {
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   for (auto& c : contexts) c->TryCancel();
   for (auto& r : readers) EXPECT_EQ(r->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST_F(Bmcctl, AddsFaultsInTheShortFormAndFromAFileListsAndClearsThem) {
+  start({"one", "two"});
+  json added = ok({"fault", "add", "one", "cc=d5 netfn=6 cmd=1 count=2"})["faults"];
+  ASSERT_EQ(added.size(), 1u);
+  EXPECT_EQ(added[0]["id"], 1);
+  EXPECT_EQ(added[0]["rule"], "cc=d5 netfn=0x06 cmd=0x01 count=2");
+  EXPECT_EQ(added[0]["interfaces"], (json{"bt", "kcs"}));
+  EXPECT_EQ(added[0]["remaining"], 4) << "two on each interface";
+  EXPECT_EQ(ok({"fault", "add", "one", "drop=answer", "cmd=get_device_guid", "name=lost"})["faults"][0]["id"], 2);
+  EXPECT_EQ(ok({"fault", "add", "one", "cc=c0 count=1", "cc=c3 count=1"})["faults"].size(), 2u);
+  const std::string file = directory_ + "/rules.yaml";
+  std::ofstream(file) << "faults:\n  - hold: b_busy\n    duration: 3s\n    cmd: get_device_id\n";
+  EXPECT_EQ(ok({"fault", "add", "two", file})["faults"][0]["rule"], "hold=b_busy duration=3s netfn=0x06 cmd=0x01");
+  EXPECT_EQ(ok({"fault", "list"})["faults"].size(), 5u);
+  EXPECT_EQ(ok({"fault", "list", "two"})["faults"].size(), 1u);
+  Ran table = run({"fault", "list", "one"});
+  EXPECT_NE(table.out.find("drop=answer netfn=0x06 cmd=0x08 name=lost"), std::string::npos) << table.out;
+  EXPECT_EQ(ok({"fault", "clear", "one", "1", "3"})["cleared"], 2);
+  fails({"fault", "clear", "one", "1"}, kBmcctlFailed, "BMC one has no fault rule 1");
+  EXPECT_EQ(ok({"fault", "clear", "one"})["cleared"], 2);
+  EXPECT_EQ(ok({"fault", "clear", "all"})["cleared"], 1) << "of every BMC";
+  EXPECT_TRUE(ok({"fault", "list"})["faults"].empty());
+}
+
+TEST_F(Bmcctl, FaultsThatAreWrongAreRefusedAndNoneOfThemIsAdded) {
+  start({"one"});
+  fails({"fault", "add", "cc=zz"}, kBmcctlFailed, "rule:1:4: faults[0].cc: expected hexadecimal bytes");
+  fails({"fault", "add", "one", "cc=d5 count=1", "bmc=error interface=bt"}, kBmcctlFailed,
+        "no interface that can meet this rule");
+  fails({"fault", "add", "three", "cc=d5"}, kBmcctlFailed, "three");
+  fails({"fault", "add", "one", "two", "cc=d5"}, kBmcctlUsage, "expected KEY=VALUE");
+  fails({"fault", "add", "/nowhere.yaml"}, kBmcctlUsage, "cannot read /nowhere.yaml");
+  fails({"fault", "clear", "one", "x"}, kBmcctlUsage, "expected ids");
+  EXPECT_TRUE(ok({"fault", "list"})["faults"].empty());
+}
+
+TEST_F(Bmcctl, AFaultThatFiredIsWatchedTracedAndCounted) {
+  start({"one"});
+  ok({"trace", "on"});
+  ok({"fault", "add", "read_value=ff name=gone count=1 interface=bt"});
+  json event;
+  std::thread watcher([&] {
+    Ran ran = run({"watch", "--json", "--count", "3"});  // attached, fault, detached
+    std::istringstream lines(ran.out);
+    for (std::string line; std::getline(lines, line);) {
+      json each = json::parse(line);
+      if (each["kind"] == "fault") event = each;
+    }
+  });
+  while (ok({"stats"})["server"]["watchers"] == 0) std::this_thread::yield();
+  {
+    auto port = fleet_->attach("one/bt", "test");
+    ASSERT_TRUE(port.ok());
+    EXPECT_EQ((*port)->read(0), 0xff);
+    EXPECT_EQ((*port)->read(0), 0x00);
+  }
+  watcher.join();
+  ASSERT_FALSE(event.is_null());
+  EXPECT_EQ(event["value"], 1);
+  EXPECT_EQ(event["interface"], "bt");
+  EXPECT_NE(event["text"].get<std::string>().find("gone: read_value=ff, at read of register 0"), std::string::npos);
+  json trace = ok({"trace", "show"});
+  EXPECT_EQ(trace["accesses"][0]["fault"], 1);
+  EXPECT_EQ(trace["accesses"][0]["offset"], 0xffff);
+  EXPECT_EQ(trace["accesses"][1]["fault"], 1);
+  EXPECT_EQ(trace["accesses"][1]["value"], 0xff);
+  Ran shown = run({"trace", "show"});
+  EXPECT_NE(shown.out.find("fault 1 fires"), std::string::npos) << shown.out;
+  EXPECT_EQ(ok({"stats"})["interfaces"][0]["faults"], 1);
+  EXPECT_EQ(ok({"fault", "list"})["faults"][0]["fired"], 1);
+  EXPECT_EQ(ok({"fault", "list"})["faults"][0]["over"], true);
 }
 
 }  // namespace

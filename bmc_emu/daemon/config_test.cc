@@ -630,6 +630,7 @@ bmcs:
     channels: [{number: 1, medium: lan, protocol: ipmb, privilege_limit: user}]
     reset: {cold_offline: 1s, warm_offline: 1ms}
     bt: {requests_outstanding: 2, response_seconds: 3, retries: 1}
+    faults: [{name: f, cc: d5, cmd: get_device_id, netfn_mask: 0x3f, cmd_mask: 0xff, data: 00 01, probability: 0.5}]
   - name: other
     identity: {device_guid: 00112233-4455-6677-8899-aabbccddeeff, system_guid: 00112233-4455-6677-8899-aabbccddeefe}
 )";

@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "bmc_emu/daemon/bmcctl.h"
 #include "bmc_emu/daemon/config.h"
 #include "bmc_emu/daemon/log.h"
 #include "bmc_emu/daemon/options.h"
@@ -181,6 +182,34 @@ TEST(Program, CheckSaysWhatIsThereAndServesNothing) {
   EXPECT_EQ(program.wait(), kExitOk);
   EXPECT_THAT(program.out(), HasSubstr("no mistake: 1 BMC, 2 interfaces"));
   EXPECT_FALSE(std::filesystem::exists(folder / "run"));
+}
+
+TEST(Program, TakesFaultsWhileItRunsAndTellsTheirMistakesAsAConfigurations) {
+  Folder folder;
+  std::string file = folder.write("a.yaml", std::string(kSmall) + "    faults: [{cc: d5, cmd: get_device_id}]\n");
+  Program program(folder, {file, "--run-dir", folder / "run"});
+  ASSERT_TRUE(program.wait_until_ready());
+  auto bmcctl = [&](std::vector<std::string> words, std::string* out, std::string* err) {
+    words.insert(words.begin(), {"bmcctl", "--address", folder / "run/bmc_emu.sock"});
+    std::vector<const char*> argv;
+    for (const auto& w : words) argv.push_back(w.c_str());
+    std::ostringstream o, e;
+    int code = run_bmcctl(static_cast<int>(argv.size()), argv.data(), o, e, false);
+    *out = o.str();
+    *err = e.str();
+    return code;
+  };
+  std::string out, err;
+  EXPECT_EQ(bmcctl({"fault", "add", "a", "interrupt=storm duration=1s"}, &out, &err), 0) << err;
+  EXPECT_EQ(bmcctl({"fault", "list"}, &out, &err), 0) << err;
+  EXPECT_THAT(out, HasSubstr("cc=d5 netfn=0x06 cmd=0x01"));
+  EXPECT_THAT(out, HasSubstr("interrupt=storm duration=1s"));
+  std::string rules = folder.write("rules.yaml", "faults:\n  - cc: d5\n    cuont: 2\n  - drop: all\n");
+  EXPECT_EQ(bmcctl({"fault", "add", "a", rules}, &out, &err), kBmcctlFailed);
+  EXPECT_THAT(err, HasSubstr("bmcctl: " + rules + ":3:5: faults[0].cuont: unknown key 'cuont'"));
+  EXPECT_THAT(err, HasSubstr("bmcctl: " + rules + ":4:11: faults[1].drop: expected one of: request, answer"));
+  program.signal(SIGTERM);
+  EXPECT_EQ(program.wait(), kExitOk);
 }
 
 TEST(Program, PrintsTheSchema) {
