@@ -482,7 +482,7 @@ const KeyObject& fault_keys() {
        duration("until", 86400, "Not later than so long after it was added.", 1e-6),
        duration("period", 86400, "Again after so long: of what the BMC does by itself, and of storms (default 1ms).", 1e-5),
        integer("count", 1, 1e9, "Fires so often on each interface. Default: without bound for what happens to a message, "
-                                "access or interrupt; once for what begins something.")}};
+                                "access or interrupt, and with a period; once for what else begins something.")}};
   return keys;
 }
 

@@ -407,6 +407,14 @@ TEST(RuleTest, WhatARuleWaitsForFollowsFromWhatItNames) {
   EXPECT_EQ(moment_of(hold), Moment::kAccess);
   EXPECT_EQ(moment_of(d5()), Moment::kRequest);
   EXPECT_EQ(count_of(d5()), std::nullopt);
+  Rule spurious;
+  spurious.action.kind = ActionKind::kSpuriousInterrupt;
+  EXPECT_EQ(count_of(spurious), 1u);
+  spurious.trigger.period = 5ms;
+  spurious.trigger.until = 3s;
+  EXPECT_EQ(count_of(spurious), std::nullopt) << "again and again, until its window ends";
+  spurious.action.kind = ActionKind::kInterruptStorm;
+  EXPECT_EQ(count_of(spurious), 1u) << "the period is the storm's";
 }
 
 }  // namespace bmcpair::faults

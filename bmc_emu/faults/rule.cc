@@ -68,7 +68,8 @@ Moment moment_of(const Rule& rule) {
 
 std::optional<uint32_t> count_of(const Rule& rule) {
   if (rule.count) return rule.count;
-  if (rule.trigger.nth != 0 || begins_something(rule.action.kind)) return 1;
+  const bool repeats = rule.trigger.period && moment_of(rule) == Moment::kClock && !is_storm(rule.action.kind);
+  if (rule.trigger.nth != 0 || (begins_something(rule.action.kind) && !repeats)) return 1;
   return std::nullopt;
 }
 
@@ -106,7 +107,7 @@ Status check(const Rule& rule) {
   if (is_storm(kind) && moment == Moment::kClock && (rule.count.value_or(1) > 1 || t.skip > 0 || t.nth > 1 || t.every > 1)) {
     return refuse("a storm that begins by itself begins once: leave count, skip, nth and every out");
   }
-  if (lasts(kind) && !rule.action.duration && rule.count.value_or(1) > 1) {
+  if (lasts(kind) && !rule.action.duration && (rule.count.value_or(1) > 1 || (t.period && clocked))) {
     return refuse("without a duration it lasts until the rule is taken away: it cannot happen more than once");
   }
   return {};

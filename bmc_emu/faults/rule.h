@@ -27,8 +27,8 @@ struct Rule {
 // in flight); else what its action needs, and the clock for what the BMC does by itself.
 Moment moment_of(const Rule& rule);
 
-// How often it fires where the rule does not say: what happens to each message, access or interrupt has no bound, what
-// begins something happens once.
+// How often it fires where the rule does not say: what happens to each message, access or interrupt has no bound, nor
+// has what has a period; what else begins something happens once.
 std::optional<uint32_t> count_of(const Rule& rule);
 
 // A rule that cannot mean anything: kInvalidArgument, saying what contradicts what.
