@@ -85,7 +85,10 @@ class VmProtocol : public ::testing::TestWithParam<const char*> {
   std::unique_ptr<Daemon> daemon_;
 };
 
-TEST_P(VmProtocol, TheGreetingIsVersionThenInterruptsForbiddenThenAttention) {
+// What may differ between kinds of sockets.
+class VmSockets : public VmProtocol {};
+
+TEST_P(VmSockets, TheGreetingIsVersionThenInterruptsForbiddenThenAttention) {
   VmClient client(address());
   auto version = client.next();
   ASSERT_TRUE(version);
@@ -96,7 +99,7 @@ TEST_P(VmProtocol, TheGreetingIsVersionThenInterruptsForbiddenThenAttention) {
   EXPECT_EQ(client.controls(), "ff 06 00");
 }
 
-TEST_P(VmProtocol, IdentityAndEverySequenceNumberComesBack) {
+TEST_P(VmSockets, IdentityAndEverySequenceNumberComesBack) {
   auto client = connect();
   for (int i = 0; i < 300; ++i) ASSERT_EQ(client->ask("18 01"), kIdentity) << i;
   EXPECT_EQ(client->controls(), "") << "nothing but responses is said unasked";
@@ -157,7 +160,7 @@ TEST_P(VmProtocol, AttentionFollowsTheMessageFlags) {
   EXPECT_EQ(client->ask("18 31"), "31 00 00");
 }
 
-TEST_P(VmProtocol, AttentionIsToldAgainAfterAReconnectAndInterruptsOnlyWhenAskedFor) {
+TEST_P(VmSockets, AttentionIsToldAgainAfterAReconnectAndInterruptsOnlyWhenAskedFor) {
   auto client = connect();
   client->ask("18 2e 0f");
   ctl({"sensor", "set", "one", "Temp", "90"});
@@ -307,7 +310,7 @@ TEST_P(VmProtocol, WrongFramesAreCountedAndHurtNobody) {
   EXPECT_THAT(ctl({"stats"}), HasSubstr(" 8 wrong"));
 }
 
-TEST_P(VmProtocol, AFrameMayComeByteByByteAndHalfAFrameWaits) {
+TEST_P(VmSockets, AFrameMayComeByteByByteAndHalfAFrameWaits) {
   auto client = connect();
   for (int round = 0; round < 3; ++round) {
     Bytes wire = vm_protocol::encode_message(client->send_request("18 01"), Bytes{0x18, 0x01});
@@ -405,7 +408,7 @@ TEST_P(VmProtocol, ARebootingBmcAnswersItsResetAndThenNothingUntilItIsBack) {
   EXPECT_THAT(client->controls(), HasSubstr("06"));
 }
 
-TEST_P(VmProtocol, ASecondHostIsClosedWithAReasonAndTheFirstNotesNothing) {
+TEST_P(VmSockets, ASecondHostIsClosedWithAReasonAndTheFirstNotesNothing) {
   auto first = connect();
   VmClient second(address());
   EXPECT_TRUE(second.wait_for_end());
@@ -418,7 +421,7 @@ TEST_P(VmProtocol, ASecondHostIsClosedWithAReasonAndTheFirstNotesNothing) {
   EXPECT_EQ(third->ask("18 01"), kIdentity);
 }
 
-TEST_P(VmProtocol, WhoeverIsThereFirstHasTheInterfaceRegistersOrMessages) {
+TEST_P(VmSockets, WhoeverIsThereFirstHasTheInterfaceRegistersOrMessages) {
   auto client = connect();
   Finished refused = host_driver({"--timeout", "1", "--bus", daemon_->bus("one/bt"), "raw", "6", "1"});
   EXPECT_NE(refused.status, 0);
@@ -435,7 +438,7 @@ TEST_P(VmProtocol, WhoeverIsThereFirstHasTheInterfaceRegistersOrMessages) {
   EXPECT_EQ(again->ask("18 01"), kIdentity);
 }
 
-TEST_P(VmProtocol, AHostKilledInMidFrameLeavesNothingToTheNext) {
+TEST_P(VmSockets, AHostKilledInMidFrameLeavesNothingToTheNext) {
   for (bool hard : {false, true}) {
     auto client = hard ? connect_again() : connect();
     client->send_request("18 04");
@@ -447,7 +450,7 @@ TEST_P(VmProtocol, AHostKilledInMidFrameLeavesNothingToTheNext) {
   }
 }
 
-TEST_P(VmProtocol, ManyReconnectsLeaveNothingBehind) {
+TEST_P(VmSockets, ManyReconnectsLeaveNothingBehind) {
   for (int i = 0; i < 60; ++i) {
     auto client = connect_again();
     if (i % 3 == 0) client->send("00 18");
@@ -461,7 +464,7 @@ TEST_P(VmProtocol, ManyReconnectsLeaveNothingBehind) {
   EXPECT_THAT(ctl({"endpoints"}), HasSubstr("VM host"));
 }
 
-TEST_P(VmProtocol, DetachingCutsTheHostOffAndItMayComeBack) {
+TEST_P(VmSockets, DetachingCutsTheHostOffAndItMayComeBack) {
   auto client = connect();
   auto endpoints = nlohmann::json::parse(ctl({"--json", "endpoints"}))["endpoints"];
   ASSERT_EQ(endpoints.size(), 1u);
@@ -480,7 +483,7 @@ TEST_P(VmProtocol, TheSelIsFilledThroughIt) {
   EXPECT_THAT(client->ask("28 43 00 00 00 00 00 ff"), HasSubstr("57 5a 50"));
 }
 
-TEST_P(VmProtocol, InventoryTellsTheSocketAndWhoIsThere) {
+TEST_P(VmSockets, InventoryTellsTheSocketAndWhoIsThere) {
   EXPECT_THAT(ctl({"list"}), HasSubstr("bt at " + address()));
   EXPECT_THAT(ctl({"describe", "one"}), HasSubstr("VM protocol on " + address() + ", free"));
   auto client = connect();
@@ -489,7 +492,7 @@ TEST_P(VmProtocol, InventoryTellsTheSocketAndWhoIsThere) {
   EXPECT_THAT(ctl({"stats"}), HasSubstr("VM one/bt: 1 connections, 0 refused"));
 }
 
-TEST_P(VmProtocol, ADaemonThatStopsClosesAndOneThatStartsAgainIsTheSameBmc) {
+TEST_P(VmSockets, ADaemonThatStopsClosesAndOneThatStartsAgainIsTheSameBmc) {
   auto client = connect();
   EXPECT_EQ(daemon_->stop(), 0);
   EXPECT_TRUE(client->wait_for_end());
@@ -502,8 +505,11 @@ TEST_P(VmProtocol, ADaemonThatStopsClosesAndOneThatStartsAgainIsTheSameBmc) {
   connect();
 }
 
-INSTANTIATE_TEST_SUITE_P(Over, VmProtocol, ::testing::Values("unix:${RUN}/bt.vm", "tcp:127.0.0.1:0"),
-                         [](const auto& test) { return std::string(test.param).substr(0, test.param[0] == 'u' ? 4 : 3); });
+const auto kName = [](const auto& test) {
+  return std::string(std::string_view(test.param).substr(0, std::string_view(test.param).find(':')));
+};
+INSTANTIATE_TEST_SUITE_P(Over, VmProtocol, ::testing::Values("unix:${RUN}/bt.vm"), kName);
+INSTANTIATE_TEST_SUITE_P(Over, VmSockets, ::testing::Values("unix:${RUN}/bt.vm", "tcp:127.0.0.1:0"), kName);
 
 }  // namespace
 }  // namespace bmcpair::integration
