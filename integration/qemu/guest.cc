@@ -84,7 +84,8 @@ Fd listen_on(const std::string& path) {
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   ::unlink(path.c_str());
-  if (fd.get() < 0 || ::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || ::listen(fd.get(), 1) != 0) {
+  if (fd.get() < 0 || ::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+      ::listen(fd.get(), 1) != 0) {
     throw std::runtime_error("cannot listen on " + path + ": " + std::strerror(errno));
   }
   return fd;
@@ -171,7 +172,8 @@ bool counts_in_milliseconds(const std::string& qemu) {
   if (found == known.end()) {
     std::string text = integration::run({qemu, "--version"}).out;
     int major = 0, minor = 0;
-    if (size_t at = text.find("version "); at != std::string::npos) std::sscanf(text.c_str() + at, "version %d.%d", &major, &minor);
+    if (size_t at = text.find("version "); at != std::string::npos)
+      std::sscanf(text.c_str() + at, "version %d.%d", &major, &minor);
     if (major == 0) throw std::runtime_error(qemu + " --version says no version: '" + text + "'");
     found = known.emplace(qemu, major > 9 || (major == 9 && minor >= 2)).first;
   }
@@ -185,7 +187,8 @@ std::string chardev_socket(const std::string& id, const GuestDevice& device, con
   } else {
     size_t colon = device.address.rfind(':');
     if (colon == std::string::npos) {
-      throw std::runtime_error("the VM protocol's address '" + device.address + "' is neither an absolute path nor HOST:PORT");
+      throw std::runtime_error("the VM protocol's address '" + device.address +
+                               "' is neither an absolute path nor HOST:PORT");
     }
     out += ",host=" + device.address.substr(0, colon) + ",port=" + device.address.substr(colon + 1) + ",nodelay=on";
   }
@@ -212,8 +215,9 @@ void append_entry(std::ofstream& out, const std::string& name, uint32_t mode, co
   static uint32_t inode = 0x10000;
   char header[111];
   auto pad = [](size_t n) { return (4 - n % 4) % 4; };
-  std::snprintf(header, sizeof header, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", ++inode, mode, 0u, 0u, 1u, 0u,
-                static_cast<uint32_t>(content.size()), 0u, 0u, 0u, 0u, static_cast<uint32_t>(name.size() + 1), 0u);
+  std::snprintf(header, sizeof header, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", ++inode, mode, 0u,
+                0u, 1u, 0u, static_cast<uint32_t>(content.size()), 0u, 0u, 0u, 0u,
+                static_cast<uint32_t>(name.size() + 1), 0u);
   out << header << name << '\0' << kZeros.substr(0, pad(110 + name.size() + 1));
   out << content << kZeros.substr(0, pad(content.size()));
 }
@@ -227,12 +231,14 @@ GuestAssets guest_assets(GuestKernel kernel) {
   if (!list) throw std::runtime_error("what a guest needs is not in " + folder + remedy);
   std::map<std::string, std::string> values;
   for (std::string line; std::getline(list, line);) {
-    if (size_t equals = line.find('='); equals != std::string::npos) values[line.substr(0, equals)] = line.substr(equals + 1);
+    if (size_t equals = line.find('='); equals != std::string::npos)
+      values[line.substr(0, equals)] = line.substr(equals + 1);
   }
   const std::string prefix = kernel == GuestKernel::kNewest ? "new_" : "";
   auto file = [&](const std::string& key) {
     std::string path = folder + "/" + values[key];
-    if (values[key].empty() || !std::filesystem::exists(path)) throw std::runtime_error("there is no " + key + " in " + folder + remedy);
+    if (values[key].empty() || !std::filesystem::exists(path))
+      throw std::runtime_error("there is no " + key + " in " + folder + remedy);
     return path;
   };
   return {file("qemu"), file(prefix + "kernel"), file(prefix + "initramfs"), values[prefix + "kernel_release"]};
@@ -246,7 +252,7 @@ GuestDevice GuestDevice::vfio_user(std::string socket) {
 
 GuestDevice GuestDevice::vm(std::string kind, std::string address, int irq) {
   GuestDevice out;
-  out.face = Face::kVm;
+  out.face = Face::kVmProtocol;
   out.kind = std::move(kind);
   out.address = std::move(address);
   out.irq = irq;
@@ -259,15 +265,27 @@ GuestDevice GuestDevice::qemu_own(std::string kind, int irq) {
   return out;
 }
 
-std::vector<std::string> guest_command_line(const GuestOptions& options, const GuestAssets& assets, const std::string& initramfs) {
+std::vector<std::string> guest_command_line(const GuestOptions& options, const GuestAssets& assets,
+                                            const std::string& initramfs) {
   const std::string qemu = options.qemu.empty() ? assets.qemu : options.qemu;
-  std::vector<std::string> out{qemu,     "-accel",    "tcg",
-                               "-machine", options.machine, "-m",
-                               std::to_string(options.memory_mb), "-smp", std::to_string(options.cpus),
-                               "-nodefaults", "-display", "none",
-                               "-kernel", assets.kernel, "-initrd",
+  std::vector<std::string> out{qemu,
+                               "-accel",
+                               "tcg",
+                               "-machine",
+                               options.machine,
+                               "-m",
+                               std::to_string(options.memory_mb),
+                               "-smp",
+                               std::to_string(options.cpus),
+                               "-nodefaults",
+                               "-display",
+                               "none",
+                               "-kernel",
+                               assets.kernel,
+                               "-initrd",
                                initramfs};
-  std::string append = "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests bmcpair.modules=" + options.modules;
+  std::string append =
+      "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests bmcpair.modules=" + options.modules;
   if (!options.append.empty()) append += " " + options.append;
   out.insert(out.end(), {"-append", append});
   if (!options.reboots) out.push_back("-no-reboot");
@@ -279,19 +297,21 @@ std::vector<std::string> guest_command_line(const GuestOptions& options, const G
       continue;
     }
     if (device.kind != "bt" && device.kind != "kcs") throw std::runtime_error("QEMU has no isa-ipmi-" + device.kind);
-    if (device.face == GuestDevice::Face::kVm) {
+    if (device.face == GuestDevice::Face::kVmProtocol) {
       out.insert(out.end(), {"-chardev", chardev_socket(id + "-bmc", device, qemu)});
       out.insert(out.end(), {"-device", "ipmi-bmc-extern,chardev=" + id + "-bmc,id=bmc-" + id});
     } else {
       out.insert(out.end(), {"-device", "ipmi-bmc-sim,id=bmc-" + id});
     }
-    out.insert(out.end(), {"-device", "isa-ipmi-" + device.kind + ",id=" + id + ",bmc=bmc-" + id + ",irq=" + std::to_string(device.irq)});
+    out.insert(out.end(), {"-device", "isa-ipmi-" + device.kind + ",id=" + id + ",bmc=bmc-" + id +
+                                          ",irq=" + std::to_string(device.irq)});
   }
   out.insert(out.end(), options.qemu_arguments.begin(), options.qemu_arguments.end());
   return out;
 }
 
-void make_initramfs(const std::string& base, const std::vector<std::pair<std::string, std::string>>& files, const std::string& to) {
+void make_initramfs(const std::string& base, const std::vector<std::pair<std::string, std::string>>& files,
+                    const std::string& to) {
   std::filesystem::copy_file(base, to, std::filesystem::copy_options::overwrite_existing);
   std::ofstream out(to, std::ios::binary | std::ios::app);
   std::set<std::string> folders;
@@ -300,7 +320,7 @@ void make_initramfs(const std::string& base, const std::vector<std::pair<std::st
     for (size_t slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1)) {
       if (folders.insert(name.substr(0, slash)).second) append_entry(out, name.substr(0, slash), S_IFDIR | 0755, "");
     }
-    struct stat about{};
+    struct stat about {};
     if (::stat(here.c_str(), &about) != 0) throw std::runtime_error("cannot read " + here + " for the guest");
     append_entry(out, name, S_IFREG | (about.st_mode & 0777), read_file(here));
   }
@@ -321,8 +341,9 @@ class Guest::Impl {
     const std::string command_path = folder_ + "/command.sock", qmp_path = folder_ + "/qmp.sock";
     Fd command = listen_on(command_path), qmp = listen_on(qmp_path);
     argv_ = guest_command_line(options_, assets_, initramfs);
-    argv_.insert(argv_.end(), {"-chardev", "file,id=console,path=" + console_path(), "-serial", "chardev:console", "-chardev",
-                               "socket,id=command,path=" + command_path, "-serial", "chardev:command", "-qmp", "unix:" + qmp_path});
+    argv_.insert(argv_.end(),
+                 {"-chardev", "file,id=console,path=" + console_path(), "-serial", "chardev:console", "-chardev",
+                  "socket,id=command,path=" + command_path, "-serial", "chardev:command", "-qmp", "unix:" + qmp_path});
     qemu_ = std::make_unique<Process>(argv_, std::vector<std::string>{}, kQemuLogMax);
     auto deadline = Clock::now() + kPatience;
     command_.attach(accept(command, deadline));
@@ -338,10 +359,12 @@ class Guest::Impl {
   std::string console_path() const { return folder_ + "/console.log"; }
 
   Ran run(const std::string& text, std::chrono::seconds limit) {
-    if (text.size() > kCommandMax) throw std::runtime_error("a command for the guest has more than " + std::to_string(kCommandMax) + " bytes");
+    if (text.size() > kCommandMax)
+      throw std::runtime_error("a command for the guest has more than " + std::to_string(kCommandMax) + " bytes");
     std::lock_guard lock(command_mutex_);
     const std::string id = std::to_string(++last_command_);
-    if (!command_.send("run " + id + " " + std::to_string(limit.count()) + " " + base64(text) + "\n")) ended("running '" + text + "'");
+    if (!command_.send("run " + id + " " + std::to_string(limit.count()) + " " + base64(text) + "\n"))
+      ended("running '" + text + "'");
     // The guest ends the command; here only a guest that is not alive any more is given up.
     auto deadline = Clock::now() + limit + std::chrono::seconds(30);
     for (;;) {
@@ -352,7 +375,8 @@ class Guest::Impl {
       Ran out;
       size_t out_bytes = 0, err_bytes = 0;
       words >> mark >> verb;
-      if (mark == "@bmcpair" && verb == "ready") throw std::runtime_error("the guest rebooted while it ran '" + text + "'");
+      if (mark == "@bmcpair" && verb == "ready")
+        throw std::runtime_error("the guest rebooted while it ran '" + text + "'");
       if (mark != "@bmcpair" || verb != "done") continue;
       words >> whose >> out.status >> out_bytes >> err_bytes;
       if (!words || out_bytes > kAnswerMax || err_bytes > kAnswerMax) fail("the guest answered '" + line + "'");
@@ -372,9 +396,12 @@ class Guest::Impl {
     } while (line.find("@bmcpair ready ") == std::string::npos);
   }
 
-  json qmp(const std::string& command, const json& arguments) { return qmp_execute(command, arguments, Clock::now() + kPatience); }
+  json qmp(const std::string& command, const json& arguments) {
+    return qmp_execute(command, arguments, Clock::now() + kPatience);
+  }
 
-  bool wait_event(const std::string& name, json* data, Clock::time_point deadline, const std::function<bool(const json&)>& matches = {}) {
+  bool wait_event(const std::string& name, json* data, Clock::time_point deadline,
+                  const std::function<bool(const json&)>& matches = {}) {
     std::lock_guard lock(qmp_mutex_);
     for (size_t next = 0;;) {
       for (; next < events_.size(); ++next) {
@@ -393,8 +420,10 @@ class Guest::Impl {
   [[noreturn]] void fail(const std::string& what) { throw std::runtime_error(what + "\n" + logs()); }
 
   std::string logs() {
-    return "--- QEMU" + (qemu_->running() ? std::string(" (running)") : ", ended with " + std::to_string(qemu_->wait())) + ":\n" +
-           end_of(qemu_->out() + qemu_->err(), 2000) + "\n--- the guest's console:\n" + end_of(read_file(console_path()), 4000);
+    return "--- QEMU" +
+           (qemu_->running() ? std::string(" (running)") : ", ended with " + std::to_string(qemu_->wait())) + ":\n" +
+           end_of(qemu_->out() + qemu_->err(), 2000) + "\n--- the guest's console:\n" +
+           end_of(read_file(console_path()), 4000);
   }
 
   std::string folder_;
@@ -426,7 +455,8 @@ class Guest::Impl {
   }
 
   void keep_event(json message) {
-    if (message.is_object() && message.contains("event") && events_.size() < kEventsMax) events_.push_back(std::move(message));
+    if (message.is_object() && message.contains("event") && events_.size() < kEventsMax)
+      events_.push_back(std::move(message));
   }
 
   json qmp_execute(const std::string& command, const json& arguments, Clock::time_point deadline) {
@@ -443,7 +473,8 @@ class Guest::Impl {
         keep_event(std::move(message));
         continue;
       }
-      if (message.contains("error")) throw std::runtime_error("QMP " + command + ": " + message["error"].value("desc", line));
+      if (message.contains("error"))
+        throw std::runtime_error("QMP " + command + ": " + message["error"].value("desc", line));
       return message["return"];
     }
   }
@@ -459,7 +490,8 @@ class Guest::Impl {
 };
 
 Guest::Guest(const TemporaryFolder& folder, GuestOptions options) : Guest(folder.path(), std::move(options)) {}
-Guest::Guest(std::string folder, GuestOptions options) : impl_(std::make_unique<Impl>(std::move(folder), std::move(options))) {}
+Guest::Guest(std::string folder, GuestOptions options)
+    : impl_(std::make_unique<Impl>(std::move(folder), std::move(options))) {}
 Guest::~Guest() = default;
 
 Ran Guest::run(const std::string& command, std::chrono::seconds limit) { return impl_->run(command, limit); }
@@ -467,7 +499,8 @@ Ran Guest::run(const std::string& command, std::chrono::seconds limit) { return 
 std::string Guest::must_run(const std::string& command, std::chrono::seconds limit) {
   Ran ran = impl_->run(command, limit);
   if (ran.status != 0) {
-    throw std::runtime_error("in the guest, '" + command + "' ended with status " + std::to_string(ran.status) + ": " + ran.out + ran.err);
+    throw std::runtime_error("in the guest, '" + command + "' ended with status " + std::to_string(ran.status) + ": " +
+                             ran.out + ran.err);
   }
   return ran.out;
 }
@@ -476,15 +509,17 @@ void Guest::wait_ready(std::chrono::seconds limit) { impl_->wait_ready(limit); }
 
 std::map<std::string, int64_t> Guest::counters(int number) {
   const std::string folder = "/sys/class/ipmi/ipmi" + std::to_string(number) + "/device";
-  std::istringstream lines(must_run("cd " + folder +
-                                    " && grep . idles watchdog_pretimeouts complete_transactions events interrupts hosed_count "
-                                    "long_timeouts flag_fetches attentions incoming_messages short_timeouts interrupts_enabled"));
+  std::istringstream lines(
+      must_run("cd " + folder +
+               " && grep . idles watchdog_pretimeouts complete_transactions events interrupts hosed_count "
+               "long_timeouts flag_fetches attentions incoming_messages short_timeouts interrupts_enabled"));
   std::map<std::string, int64_t> out;
   for (std::string line; std::getline(lines, line);) {
     size_t colon = line.find(':');
     int64_t value = 0;
     if (colon == std::string::npos) continue;
-    if (std::from_chars(line.data() + colon + 1, line.data() + line.size(), value).ec == std::errc{}) out[line.substr(0, colon)] = value;
+    if (std::from_chars(line.data() + colon + 1, line.data() + line.size(), value).ec == std::errc{})
+      out[line.substr(0, colon)] = value;
   }
   return out;
 }
@@ -500,14 +535,16 @@ bool Guest::wait_event(const std::string& name, json* data, std::chrono::seconds
 }
 
 void Guest::add_device(const GuestDevice& device) {
-  if (device.face != GuestDevice::Face::kVfioUser) throw std::runtime_error("only a vfio-user device can be added to a running guest");
+  if (device.face != GuestDevice::Face::kVfioUser)
+    throw std::runtime_error("only a vfio-user device can be added to a running guest");
   if (device.id.empty()) throw std::runtime_error("a device that is added needs an id, to be removed by");
   impl_->qmp("device_add", vfio_user_arguments(device, device.id, impl_->options_.msg_timeout_ms));
 }
 
 void Guest::remove_device(const std::string& id, std::chrono::seconds limit) {
   impl_->qmp("device_del", {{"id", id}});
-  if (!impl_->wait_event("DEVICE_DELETED", nullptr, Clock::now() + limit, [&](const json& data) { return data.value("device", "") == id; })) {
+  if (!impl_->wait_event("DEVICE_DELETED", nullptr, Clock::now() + limit,
+                         [&](const json& data) { return data.value("device", "") == id; })) {
     impl_->fail("the guest did not let go of the device " + id);
   }
 }

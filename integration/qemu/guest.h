@@ -10,9 +10,9 @@
 //   guest.qmp("system_reset");
 //   guest.wait_ready();                                              // booted again
 //
-// What a guest needs is fetched by scripts/guest-assets; where it is missing, guest_assets() throws a sentence that says so. Everything
-// waits with a deadline and throws std::runtime_error, with the ends of the logs in it, when that has passed or QEMU
-// has ended. run() and qmp() may be called from different threads. The destructor kills QEMU.
+// What a guest needs is fetched by scripts/guest-assets; where it is missing, guest_assets() throws a sentence that
+// says so. Everything waits with a deadline and throws std::runtime_error, with the ends of the logs in it, when that
+// has passed or QEMU has ended. run() and qmp() may be called from different threads. The destructor kills QEMU.
 #pragma once
 
 #include <chrono>
@@ -33,10 +33,10 @@ namespace bmcpair::integration {
 enum class GuestKernel { kDebian12, kNewest };
 
 struct GuestAssets {
-  std::string qemu;       // an executable file
+  std::string qemu;  // an executable file
   std::string kernel;
   std::string initramfs;
-  std::string release;    // uname -r
+  std::string release;  // uname -r
 };
 // From $BMCPAIR_GUEST_CACHE or its default. Throws when something is missing.
 GuestAssets guest_assets(GuestKernel kernel = GuestKernel::kDebian12);
@@ -50,13 +50,13 @@ struct GuestDevice {
   // QEMU's own isa-ipmi-bt or isa-ipmi-kcs with its own BMC, for comparisons.
   static GuestDevice qemu_own(std::string kind, int irq = 5);
 
-  enum class Face { kVfioUser, kVm, kQemuOwn };
+  enum class Face { kVfioUser, kVmProtocol, kQemuOwn };
   Face face = Face::kVfioUser;
-  std::string kind;      // "bt" or "kcs"; vfio-user devices say it themselves
+  std::string kind;  // "bt" or "kcs"; vfio-user devices say it themselves
   std::string address;
-  int irq = 5;           // 0: the guest polls; vfio-user devices have what their server says
-  int reconnect_s = 1;   // VM protocol: how long QEMU waits before it connects again
-  std::string id;        // QMP's; "ipmi0", "ipmi1"... by order when empty
+  int irq = 5;          // 0: the guest polls; vfio-user devices have what their server says
+  int reconnect_s = 1;  // VM protocol: how long QEMU waits before it connects again
+  std::string id;       // QMP's; "ipmi0", "ipmi1"... by order when empty
 };
 
 struct GuestOptions {
@@ -65,12 +65,12 @@ struct GuestOptions {
   int cpus = 1;
   int memory_mb = 256;
   GuestKernel kernel = GuestKernel::kDebian12;
-  std::string qemu;     // another QEMU's executable than the fetched one
-  std::string append;   // more of the kernel's command line, e.g. "ipmi_si.unload_when_empty=0"
+  std::string qemu;    // another QEMU's executable than the fetched one
+  std::string append;  // more of the kernel's command line, e.g. "ipmi_si.unload_when_empty=0"
   // What is loaded before the guest is ready, by commas; "none": nothing.
   std::string modules = "ipmi_msghandler,ipmi_devintf,ipmi_si";
-  // More files of the guest: where there, which of ours, executable as it is here. Programs must be static ones, or use the C
-  // library of Debian 12 only.
+  // More files of the guest: where there, which of ours, executable as it is here. Programs must be static ones, or use
+  // the C library of Debian 12 only.
   std::vector<std::pair<std::string, std::string>> files;
   std::vector<std::string> qemu_arguments;
   bool reboots = false;         // false: a reboot, also after a panic, ends QEMU
@@ -94,8 +94,8 @@ class Guest {
   Guest(const Guest&) = delete;
   Guest& operator=(const Guest&) = delete;
 
-  // Runs a line of shell in the guest: at most 2000 bytes; its output at most a few 100 kB (a serial port carries it). For
-  // something that goes on, end it with '&' and send its output to a file.
+  // Runs a line of shell in the guest: at most 2000 bytes; its output at most a few 100 kB (a serial port carries it).
+  // For something that goes on, end it with '&' and send its output to a file.
   Ran run(const std::string& command, std::chrono::seconds limit = std::chrono::seconds(60));
   // The same; throws when the status is not 0. Returns standard output.
   std::string must_run(const std::string& command, std::chrono::seconds limit = std::chrono::seconds(60));
@@ -109,7 +109,8 @@ class Guest {
   // A QMP command: its "return". Throws on a QMP error, with its text.
   nlohmann::json qmp(const std::string& command);
   nlohmann::json qmp(const std::string& command, const nlohmann::json& arguments);
-  // The next event of that name, which is taken out; nothing else is. False when `limit` passes or QEMU has ended before.
+  // The next event of that name, which is taken out; nothing else is. False when `limit` passes or QEMU has ended
+  // before.
   bool wait_event(const std::string& name, std::chrono::seconds limit = kPatience);
   bool wait_event(const std::string& name, nlohmann::json* data, std::chrono::seconds limit = kPatience);
   // device_add and device_del over QMP; del waits until the guest has let go.
@@ -131,9 +132,11 @@ class Guest {
 };
 
 // The command line of QEMU without what Guest adds for itself (serial ports, QMP).
-std::vector<std::string> guest_command_line(const GuestOptions& options, const GuestAssets& assets, const std::string& initramfs);
+std::vector<std::string> guest_command_line(const GuestOptions& options, const GuestAssets& assets,
+                                            const std::string& initramfs);
 
 // Appends files to a copy of an initramfs: `to` is what QEMU gets. Each pair: path in the guest, file of ours.
-void make_initramfs(const std::string& base, const std::vector<std::pair<std::string, std::string>>& files, const std::string& to);
+void make_initramfs(const std::string& base, const std::vector<std::pair<std::string, std::string>>& files,
+                    const std::string& to);
 
 }  // namespace bmcpair::integration

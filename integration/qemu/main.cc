@@ -1,4 +1,5 @@
-// bmc_guest: a bmc_emu, a Linux guest on its registers, and commands or a shell in that guest. scripts/guest builds and runs it.
+// bmc_guest: a bmc_emu, a Linux guest on its registers, and commands or a shell in that guest. scripts/guest builds and
+// runs it.
 #include <spawn.h>
 #include <sys/wait.h>
 #include <yaml-cpp/yaml.h>
@@ -63,7 +64,9 @@ class WrongUse : public std::runtime_error {
 void say(const std::string& text) { std::fprintf(stderr, "bmc_guest: %s\n", text.c_str()); }
 
 std::string quoted(const std::string& word) {
-  if (!word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%") == std::string::npos) {
+  if (!word.empty() &&
+      word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%") ==
+          std::string::npos) {
     return word;
   }
   std::string out = "'";
@@ -95,7 +98,8 @@ std::string configuration(const Options& options, std::string* bmc) {
     }
   }
   if (!chosen.IsMap()) {
-    throw WrongUse(options.config + " has no BMC" + (options.bmc.empty() ? std::string() : " named '" + options.bmc + "'"));
+    throw WrongUse(options.config + " has no BMC" +
+                   (options.bmc.empty() ? std::string() : " named '" + options.bmc + "'"));
   }
   *bmc = chosen["name"].as<std::string>();
   YAML::Node interfaces(YAML::NodeType::Sequence);
@@ -104,7 +108,8 @@ std::string configuration(const Options& options, std::string* bmc) {
     interface["kind"] = kind;
     if (chosen["interfaces"] && chosen["interfaces"].IsSequence()) {
       for (const YAML::Node& one : chosen["interfaces"]) {
-        if (one.IsMap() && one["kind"] && one["kind"].as<std::string>() == kind && one["latency"]) interface["latency"] = one["latency"];
+        if (one.IsMap() && one["kind"] && one["kind"].as<std::string>() == kind && one["latency"])
+          interface["latency"] = one["latency"];
       }
     }
     interface["interrupt"] = !options.no_interrupt;
@@ -192,7 +197,8 @@ std::string kept_folder() {
 }
 
 int run(const Options& options) {
-  guest_assets(options.kernel == "newest" ? GuestKernel::kNewest : GuestKernel::kDebian12);  // before anything is started
+  guest_assets(options.kernel == "newest" ? GuestKernel::kNewest
+                                          : GuestKernel::kDebian12);  // before anything is started
   TemporaryFolder folder;
   std::string bmc;
   write_file(folder / "guest.yaml", configuration(options, &bmc));
@@ -209,10 +215,18 @@ int run(const Options& options) {
     for (const std::string& kind : kinds_of(options)) {
       std::string socket = folder / (kind + ".sock");
       if (options.bridge) {
-        std::vector<std::string> argv{program("vfio_bridge"), "--bus", daemon->bus(bmc + "/" + kind), "--socket", socket, "--bar", options.bar,
-                                      "--spacing", std::to_string(options.spacing)};
+        std::vector<std::string> argv{program("vfio_bridge"),
+                                      "--bus",
+                                      daemon->bus(bmc + "/" + kind),
+                                      "--socket",
+                                      socket,
+                                      "--bar",
+                                      options.bar,
+                                      "--spacing",
+                                      std::to_string(options.spacing)};
         bridges.push_back(std::make_unique<Process>(argv));
-        if (!bridges.back()->wait_for_output("serving")) throw std::runtime_error("vfio_bridge did not start: " + bridges.back()->err());
+        if (!bridges.back()->wait_for_output("serving"))
+          throw std::runtime_error("vfio_bridge did not start: " + bridges.back()->err());
       }
       want.devices.push_back(options.face == "vm" ? GuestDevice::vm(kind, socket, options.no_interrupt ? 0 : irq)
                                                   : GuestDevice::vfio_user(socket));
@@ -226,9 +240,12 @@ int run(const Options& options) {
     want.append = options.append;
     if (!options.modules.empty()) want.modules = options.modules;
     say("the BMC '" + bmc + "' runs; bmcctl --address " + daemon->address());
-    say("booting Linux " + guest_assets(want.kernel).release + " on " + options.machine + ", " + std::to_string(options.cpus) +
-        (options.cpus == 1 ? " CPU" : " CPUs") + ", with " + options.interface + " over " +
-        (options.face == "vm" ? std::string("the VM protocol") : options.bridge ? "vfio-user and vfio_bridge" : "vfio-user"));
+    say("booting Linux " + guest_assets(want.kernel).release + " on " + options.machine + ", " +
+        std::to_string(options.cpus) + (options.cpus == 1 ? " CPU" : " CPUs") + ", with " + options.interface +
+        " over " +
+        (options.face == "vm" ? std::string("the VM protocol")
+         : options.bridge     ? "vfio-user and vfio_bridge"
+                              : "vfio-user"));
     if (options.shell) {
       want.append += " bmcpair.shell";
       watch.booted();
@@ -263,7 +280,8 @@ int run(const Options& options) {
     failure.clear();
     status = 128 + stop_signal;
   }
-  std::string console = guest ? guest->console() : "", qemu_log = guest ? guest->qemu().out() + guest->qemu().err() : "";
+  std::string console = guest ? guest->console() : "",
+              qemu_log = guest ? guest->qemu().out() + guest->qemu().err() : "";
   guest.reset();
   bridges.clear();
   if (daemon) daemon->stop();
@@ -285,33 +303,51 @@ int run(const Options& options) {
 int main(int argc, char** argv) {
   Options options;
   std::vector<std::string> words;
-  CLI::App app{"Boots a Linux guest whose own IPMI driver drives the registers of a virtual BMC, and runs commands in it.", "scripts/guest"};
+  CLI::App app{
+      "Boots a Linux guest whose own IPMI driver drives the registers of a virtual BMC, and runs commands in it.",
+      "scripts/guest"};
   app.footer(
-      "A single argument after -- is a line of shell; several are the words of one command. Exit status: the last command's;\n"
+      "A single argument after -- is a line of shell; several are the words of one command. Exit status: the last "
+      "command's;\n"
       "2 usage, 124 the time limit passed, 125 the guest could not be started or ended before its time.\n\n"
       "  scripts/guest --face vfio-user --interface bt -- ipmitool mc info\n"
       "  scripts/guest --interface both --smp 2 --run 'ipmitool -d 0 sdr' --run 'ipmitool -d 1 sel list'\n"
       "  scripts/guest --face vm --interface kcs --shell");
-  app.add_option("--face", options.face, "How the registers get into QEMU: vfio-user (a PCI device), vm (QEMU's own ISA devices)")
+  app.add_option("--face", options.face,
+                 "How the registers get into QEMU: vfio-user (a PCI device), vm (QEMU's own ISA devices)")
       ->check(CLI::IsMember({"vfio-user", "vm"}))
       ->capture_default_str();
-  app.add_option("--interface", options.interface, "bt, kcs or both")->check(CLI::IsMember({"bt", "kcs", "both"}))->capture_default_str();
-  app.add_option("--bar", options.bar, "vfio-user: io or memory")->check(CLI::IsMember({"io", "memory"}))->capture_default_str();
-  app.add_option("--spacing", options.spacing, "vfio-user: bytes from a register to the next")->check(CLI::IsMember({1, 4, 16}))->capture_default_str();
+  app.add_option("--interface", options.interface, "bt, kcs or both")
+      ->check(CLI::IsMember({"bt", "kcs", "both"}))
+      ->capture_default_str();
+  app.add_option("--bar", options.bar, "vfio-user: io or memory")
+      ->check(CLI::IsMember({"io", "memory"}))
+      ->capture_default_str();
+  app.add_option("--spacing", options.spacing, "vfio-user: bytes from a register to the next")
+      ->check(CLI::IsMember({1, 4, 16}))
+      ->capture_default_str();
   app.add_flag("--no-interrupt", options.no_interrupt, "The guest has to poll");
   app.add_flag("--bridge", options.bridge, "vfio-user: a vfio_bridge between QEMU and bmc_emu");
   app.add_option("--machine", options.machine, "pc or q35")->check(CLI::IsMember({"pc", "q35"}))->capture_default_str();
   app.add_option("--smp", options.cpus, "CPUs of the guest")->check(CLI::Range(1, 16))->capture_default_str();
-  app.add_option("--memory", options.memory_mb, "MB of the guest")->check(CLI::Range(128, 65536))->capture_default_str();
-  app.add_option("--kernel", options.kernel, "debian12, or newest: of trixie-backports")->check(CLI::IsMember({"debian12", "newest"}))->capture_default_str();
+  app.add_option("--memory", options.memory_mb, "MB of the guest")
+      ->check(CLI::Range(128, 65536))
+      ->capture_default_str();
+  app.add_option("--kernel", options.kernel, "debian12, or newest: of trixie-backports")
+      ->check(CLI::IsMember({"debian12", "newest"}))
+      ->capture_default_str();
   app.add_option("--qemu", options.qemu, "Another QEMU than the fetched one; vfio-user needs 10.1 or later");
   app.add_option("--append", options.append, "More of the kernel's command line, e.g. ipmi_si.unload_when_empty=0");
-  app.add_option("--modules", options.modules, "Modules to load, by commas; none: nothing (default ipmi_msghandler,ipmi_devintf,ipmi_si)");
-  app.add_option("--config", options.config, "Configuration whose BMC is served; its interfaces are replaced by those asked for here");
+  app.add_option("--modules", options.modules,
+                 "Modules to load, by commas; none: nothing (default ipmi_msghandler,ipmi_devintf,ipmi_si)");
+  app.add_option("--config", options.config,
+                 "Configuration whose BMC is served; its interfaces are replaced by those asked for here");
   app.add_option("--bmc", options.bmc, "Which BMC of the configuration (default: the first)");
-  app.add_option("--run", options.lines, "A line of shell to run in the guest; may be given again. Before what comes after --");
+  app.add_option("--run", options.lines,
+                 "A line of shell to run in the guest; may be given again. Before what comes after --");
   app.add_flag("--shell", options.shell, "A shell on the guest's console; exit ends the guest");
-  app.add_option("--time-limit", options.limit_s, "Seconds for all of it, 0: none (default 300; none with --shell)")->check(CLI::Range(0, 86'400));
+  app.add_option("--time-limit", options.limit_s, "Seconds for all of it, 0: none (default 300; none with --shell)")
+      ->check(CLI::Range(0, 86'400));
   app.add_flag("--keep-logs", options.keep_logs, "Keep the logs though nothing failed");
   app.add_option("command", words, "After --: the command");
   CLI11_PARSE(app, argc, argv);
@@ -324,7 +360,9 @@ int main(int argc, char** argv) {
   }
   for (int number : {SIGINT, SIGTERM, SIGHUP}) std::signal(number, on_signal);
   try {
-    if (options.shell != options.lines.empty()) throw WrongUse(options.shell ? "--shell and commands exclude each other" : "there is nothing to do: a command after --, --run LINE, or --shell");
+    if (options.shell != options.lines.empty())
+      throw WrongUse(options.shell ? "--shell and commands exclude each other"
+                                   : "there is nothing to do: a command after --, --run LINE, or --shell");
     if (options.face == "vm" && (options.bridge || app.count("--bar") || app.count("--spacing"))) {
       throw WrongUse("--bridge, --bar and --spacing are of the vfio-user face; the VM protocol's devices are QEMU's");
     }

@@ -32,8 +32,8 @@ class GuestTest : public testing::Test {
   void expect_identity(int number = 0);
   // What ipmi_si says of its own work since it came up.
   void expect_sound_counters(bool interrupts, int number = 0);
-  // Runs the line in the guest until its status is 0, or fails.
-  void wait_in_guest(const std::string& what, const std::string& line);
+  // Runs the line in the guest until its status is 0, or fails after so many tenths of a second.
+  void wait_in_guest(const std::string& what, const std::string& line, int tenths = 300);
 
   void TearDown() override;
 

@@ -48,17 +48,20 @@ void GuestTest::ctl(const std::vector<std::string>& arguments) {
 
 void GuestTest::expect_identity(int number) {
   const std::string n = std::to_string(number);
-  EXPECT_EQ(guest().must_run("ipmitool -d " + n + " raw 6 1"), " 2a 83 03 07 02 bf 79 2b 00 34 12 0a 0b 0c 0d\n") << "/dev/ipmi" << n;
+  EXPECT_EQ(guest().must_run("ipmitool -d " + n + " raw 6 1"), " 2a 83 03 07 02 bf 79 2b 00 34 12 0a 0b 0c 0d\n")
+      << "/dev/ipmi" << n;
 }
 
 void GuestTest::expect_configured_values(int number) {
-  const std::string n = std::to_string(number), tool = "ipmitool -d " + n + " ", device = " -D OPENIPMI --driver-device=/dev/ipmi" + n;
+  const std::string n = std::to_string(number), tool = "ipmitool -d " + n + " ",
+                    device = " -D OPENIPMI --driver-device=/dev/ipmi" + n;
   SCOPED_TRACE("/dev/ipmi" + n);
   expect_identity(number);
   std::string info = guest().must_run(tool + "mc info");
-  for (const char* line : {"Device ID                 : 42\n", "Device Revision           : 3\n", "Firmware Revision         : 3.07\n",
-                           "IPMI Version              : 2.0\n", "Manufacturer ID           : 11129\n",
-                           "Product ID                : 4660 (0x1234)\n", "    0x0a\n    0x0b\n    0x0c\n    0x0d\n"}) {
+  for (const char* line :
+       {"Device ID                 : 42\n", "Device Revision           : 3\n", "Firmware Revision         : 3.07\n",
+        "IPMI Version              : 2.0\n", "Manufacturer ID           : 11129\n",
+        "Product ID                : 4660 (0x1234)\n", "    0x0a\n    0x0b\n    0x0c\n    0x0d\n"}) {
     EXPECT_THAT(info, HasSubstr(line));
   }
   EXPECT_EQ(guest().must_run(tool + "sdr"),
@@ -67,12 +70,17 @@ void GuestTest::expect_configured_values(int number) {
             "12V              | 12.06 Volts       | ok\n"
             "PSU 1            | 0x01              | ok\n");
   EXPECT_EQ(guest().must_run(tool + "sensor"),
-            "Temp             | 30.938     | degrees C  | ok    | na        | na        | na        | 69.860    | 79.840    | na        \n"
-            "Fan              | 7200.000   | RPM        | ok    | na        | 1500.000  | na        | na        | na        | na        \n"
-            "12V              | 12.060     | Volts      | ok    | na        | 10.800    | na        | na        | 13.200    | na        \n"
-            "PSU 1            | 0x1        | discrete   | 0x0180| na        | na        | na        | na        | na        | na        \n");
+            "Temp             | 30.938     | degrees C  | ok    | na        | na        | na        | 69.860    | "
+            "79.840    | na        \n"
+            "Fan              | 7200.000   | RPM        | ok    | na        | 1500.000  | na        | na        | na   "
+            "     | na        \n"
+            "12V              | 12.060     | Volts      | ok    | na        | 10.800    | na        | na        | "
+            "13.200    | na        \n"
+            "PSU 1            | 0x1        | discrete   | 0x0180| na        | na        | na        | na        | na   "
+            "     | na        \n");
   EXPECT_EQ(guest().must_run(tool + "sel elist | head -n 2"),
-            "   1 | 05/01/24 | 12:00:05 UTC | Temperature Temp | Upper Critical going high | Asserted | Reading 40.42 > Threshold 39.92 degrees C\n"
+            "   1 | 05/01/24 | 12:00:05 UTC | Temperature Temp | Upper Critical going high | Asserted | Reading 40.42 "
+            "> Threshold 39.92 degrees C\n"
             "   2 | 05/01/24 | 12:00:10 UTC | Power Supply PSU 1 | Presence detected | Asserted\n");
   EXPECT_EQ(guest().must_run(tool + "fru"),
             "FRU Device Description : Builtin FRU Device (ID 0)\n"
@@ -93,8 +101,9 @@ void GuestTest::expect_configured_values(int number) {
   EXPECT_THAT(guest().must_run(tool + "chassis status"), HasSubstr("System Power         : on\n"));
   // FreeIPMI, which has a driver of its own for /dev/ipmiN.
   std::string bmc_info = guest().must_run("bmc-info" + device);
-  for (const char* line : {"Device ID             : 42\n", "Device Revision       : 3\n", "Firmware Revision     : 3.07\n", "IPMI Version          : 2.0\n",
-                           "(11129)\n", "Product ID            : 4660\n", "Auxiliary Firmware Revision Information : 0D0C0B0Ah\n"}) {
+  for (const char* line : {"Device ID             : 42\n", "Device Revision       : 3\n",
+                           "Firmware Revision     : 3.07\n", "IPMI Version          : 2.0\n", "(11129)\n",
+                           "Product ID            : 4660\n", "Auxiliary Firmware Revision Information : 0D0C0B0Ah\n"}) {
     EXPECT_THAT(bmc_info, HasSubstr(line));
   }
   EXPECT_EQ(guest().must_run("ipmi-sensors --comma-separated-output" + device),
@@ -109,7 +118,8 @@ void GuestTest::expect_sound_counters(bool interrupts, int number) {
   SCOPED_TRACE("/dev/ipmi" + std::to_string(number));
   constexpr int kRequests = 20;
   auto before = guest().counters(number);
-  guest().must_run("for i in $(seq " + std::to_string(kRequests) + "); do ipmitool -d " + std::to_string(number) + " raw 6 1 || exit 1; done");
+  guest().must_run("for i in $(seq " + std::to_string(kRequests) + "); do ipmitool -d " + std::to_string(number) +
+                   " raw 6 1 || exit 1; done");
   auto after = guest().counters(number);
   EXPECT_EQ(after.at("hosed_count"), 0);
   EXPECT_EQ(after.at("interrupts_enabled"), interrupts ? 1 : 0);
@@ -123,9 +133,10 @@ void GuestTest::expect_sound_counters(bool interrupts, int number) {
   }
 }
 
-void GuestTest::wait_in_guest(const std::string& what, const std::string& line) {
-  Ran ran = guest().run("for i in $(seq 300); do if " + line + " >/tmp/wait 2>&1; then exit 0; fi; sleep 0.1; done; cat /tmp/wait; exit 1",
-                        std::chrono::seconds(120));
+void GuestTest::wait_in_guest(const std::string& what, const std::string& line, int tenths) {
+  Ran ran = guest().run("for i in $(seq " + std::to_string(tenths) + "); do if " + line +
+                            " >/tmp/wait 2>&1; then exit 0; fi; sleep 0.1; done; cat /tmp/wait; exit 1",
+                        std::chrono::seconds(60 + tenths / 5));
   ASSERT_EQ(ran.status, 0) << "in the guest this did not happen: " << what << "\n" << ran.out;
 }
 
@@ -134,7 +145,8 @@ void GuestTest::TearDown() {
     std::cerr << guest_->logs() << "\n";
     if (guest_->qemu().running()) {
       try {
-        std::cerr << "--- dmesg:\n" << guest_->run("dmesg | grep -iE 'ipmi|watchdog' | tail -n 60", std::chrono::seconds(10)).out;
+        std::cerr << "--- dmesg:\n"
+                  << guest_->run("dmesg | grep -iE 'ipmi|watchdog' | tail -n 60", std::chrono::seconds(10)).out;
       } catch (const std::exception& error) {
         std::cerr << error.what() << "\n";
       }
