@@ -118,7 +118,8 @@ TEST_F(QemuVm, TheConfiguredBmcIsBehindQemusRegisters) {
     EXPECT_THAT(drive(at, {"sel"}).out, HasSubstr("upper critical going high")) << at;
   }
   EXPECT_THAT(ctl({"sel", "list"}), HasSubstr("upper critical going high"));
-  for (const auto& interface : nlohmann::json::parse(ctl({"--json", "stats"}))["interfaces"]) {
+  const auto statistics = nlohmann::json::parse(ctl({"--json", "stats"}));
+  for (const auto& interface : statistics["interfaces"]) {
     EXPECT_EQ(interface["vm_frames_bad"], 0);
     EXPECT_GT(interface["vm_frames_in"], 10);
     EXPECT_EQ(interface["host_reads"], 0) << "the registers are QEMU's";
