@@ -147,25 +147,33 @@ TEST_P(FaultTable, TheGuestSurvivesEachFaultAndItsInterfaceIsUsableAfterwards) {
 
     if (row.probe && outcome != "answered") guest().run("modprobe -r ipmi_si; modprobe ipmi_si; sleep 1", seconds(120));
     std::string after;
-    const bool dead = (row.dead & column.target) != 0;
-    const auto deadline = std::chrono::steady_clock::now() + seconds(dead ? 20 : 90);
+    const bool dead = (row.dead & column.target) != 0, may_die = (row.may_die & column.target) != 0;
+    const auto deadline = std::chrono::steady_clock::now() + seconds(dead ? 20 : 60);
     do {
       after = ask();
     } while (after != "answered" && std::chrono::steady_clock::now() < deadline);
     if (dead) {
       EXPECT_NE(after, "answered") << "it does recover: " << row.why;
-    } else {
+    } else if (!may_die) {
       std::ostringstream counters;
       if (after != "answered")
         for (const auto& [name, value] : guest().counters()) counters << name << ' ' << value << '\n';
       ASSERT_EQ(after, "answered") << outcome << " first\n"
                                    << counters.str() << guest().dmesg() << daemon().ctl({"stats", "one"}).out << guest().logs();
     }
-    rows.push_back({{"fault", row.name}, {"outcome", outcome + (dead ? ", dead" : "")}, {"said", said_since(before)}});
-    if (!folder_to_write()) {
-      EXPECT_EQ(rows.back().at("outcome").get<std::string>(), expected[row.name][column.title]) << "in " << kPage;
-    }
+    const std::string suffix = dead ? ", dead" : may_die ? " or dead" : "";
+    rows.push_back({{"fault", row.name}, {"outcome", outcome + suffix}, {"said", said_since(before)}});
     ASSERT_TRUE(guest().qemu().running()) << guest().logs();
+    if (after == "answered" || dead) {
+      if (!folder_to_write()) {
+        EXPECT_EQ(outcome + suffix, expected[row.name][column.title]) << "in " << kPage;
+      }
+    } else {
+      // Not to be written down: it is the rarer end of the two.
+      ASSERT_FALSE(folder_to_write()) << row.name << ": it died; once more, please";
+    }
+    // A dead device stays so until its machine ends.
+    if (after != "answered") boot(options);
   }
   for (const char* bad : {"BUG:", "Oops", "Call Trace", "soft lockup", "blocked for more than"})
     EXPECT_THAT(guest().console() + guest().dmesg(), testing::Not(testing::HasSubstr(bad)));
@@ -197,7 +205,7 @@ std::string page_of(const std::map<std::string, json>& columns) {
       << " (Debian's backports; its message handler is the one rewritten in 6.16).\n"
          "BT and KCS are our registers over vfio-user; VM BT and VM KCS are QEMU's registers with our BMC behind them.\n"
          "A cell is what the caller got: *answered*; a completion code, the BMC's or one that the driver or QEMU made up; *wrong data*; *nothing*\n"
-         "(an error without an answer). After each fault the interface was used again with success, but where it says *dead*.\n"
+         "(an error without an answer). After each fault the interface was used again with success, but where it says *dead*; *or dead*: it is seldom.\n"
          "Get BT Interface Capabilities grants 2 s, which is how long BT waits for an answer here; KCS waits 5 s, QEMU's VM client 4 s.\n\n";
   out << "| fault |";
   for (const Column& c : kColumns) out << ' ' << c.title << " |";
@@ -214,7 +222,7 @@ std::string page_of(const std::map<std::string, json>& columns) {
   }
   out << "\n## Why some are dead\n";
   for (const FaultRow& row : kFaultRows)
-    if (row.dead) out << "- *" << row.name << "*: " << row.why << ".\n";
+    if (row.dead || row.may_die) out << "- *" << row.name << "*: " << row.why << ".\n";
   out << "\n## The rules, and what the kernels said\n| fault | rule | in the kernel's log |\n|---|---|---|\n";
   for (const FaultRow& row : kFaultRows) {
     std::vector<std::pair<std::string, std::string>> said;  // line, columns
@@ -255,7 +263,7 @@ TEST(FaultPage, HasACellForEveryFaultAndEveryDeviceThatCanMeetIt) {
     for (const Column& c : kColumns) {
       std::string cell = cells[row.name][c.title];
       if (row.targets & c.target) {
-        EXPECT_THAT(cell, testing::MatchesRegex("(answered|wrong data|nothing|[0-9a-f][0-9a-f])(, dead)?")) << row.name << ", " << c.title;
+        EXPECT_THAT(cell, testing::MatchesRegex("(answered|wrong data|nothing|[0-9a-f][0-9a-f])(, dead| or dead)?")) << row.name << ", " << c.title;
       } else {
         EXPECT_EQ(cell, "–") << row.name << ", " << c.title;
       }
