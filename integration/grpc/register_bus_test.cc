@@ -281,6 +281,106 @@ TEST_F(RegisterBus, AnInterfaceThatAnotherTookMeanwhileIsSaidInTheReason) {
   EXPECT_TRUE(seen.wait([&] { return up; }));
 }
 
+TEST_F(RegisterBus, APortOfAKnownKindComesBackAtOnceAndAttachesWhenItCan) {
+  server_->stop();
+  bus::OpenOptions options;
+  options.kind = InterfaceKind::kBt;
+  auto opened = bus::open_bus(*bus::parse_bus_spec("grpc:" + socket_ + "#one/bt"), options);
+  ASSERT_TRUE(opened.ok()) << opened.error().message;
+  RegisterPort& port = **opened;
+  EXPECT_FALSE(port.link().up);
+  EXPECT_EQ(port.link().generation, 0u);
+  EXPECT_EQ(port.kind(), InterfaceKind::kBt);
+  EXPECT_EQ(port.read(0), 0xff);
+  port.write(0, 9);  // forgotten
+  Condition seen;
+  LinkState state{false, 0, {}};
+  port.set_link_handler([&](const LinkState& s) { seen.change([&] { state = s; }); });
+  EXPECT_TRUE(seen.wait([&] { return !state.reason.empty(); })) << "what is in the way is said";
+  start();
+  EXPECT_TRUE(seen.wait([&] { return state.up; }));
+  EXPECT_EQ(port.read(0), 0);
+}
+
+TEST_F(RegisterBus, AnInterfaceOfAnotherKindThanTheKnownOneIsNotTaken) {
+  bus::OpenOptions options;
+  options.kind = InterfaceKind::kKcs;
+  auto port = *bus::open_bus(*bus::parse_bus_spec("grpc:" + socket_ + "#one/bt"), options);
+  Condition seen;
+  std::string reason;
+  bool up = false;
+  port->set_link_handler([&](const LinkState& s) {
+    seen.change([&] {
+      reason = s.reason;
+      up = up || s.up;
+    });
+  });
+  auto deadline = std::chrono::steady_clock::now() + testing::kLong;
+  while (port->link().reason.find("bt interface where a kcs one") == std::string::npos &&
+         std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(1ms);
+  EXPECT_NE(port->link().reason.find("bt interface where a kcs one"), std::string::npos) << port->link().reason;
+  EXPECT_FALSE(seen.with([&] { return up; }));
+}
+
+TEST_F(RegisterBus, OneAttachmentOnceLostStaysDown) {
+  bus::OpenOptions options;
+  options.one_attachment = true;
+  auto port = *bus::open_bus(*bus::parse_bus_spec("grpc:" + socket_ + "#one/bt"), options);
+  Condition seen;
+  bool down = false;
+  port->set_link_handler([&](const LinkState& s) { seen.change([&] { down = !s.up; }); });
+  server_->stop();
+  EXPECT_TRUE(seen.wait([&] { return down; }));
+  start();
+  // Whoever tries again would be quicker than this one, which is made anew.
+  for (int i = 0; i < 3; ++i) {
+    auto other = open(socket_, "one/bt");
+    ASSERT_TRUE(other.ok()) << other.error().message;
+  }
+  EXPECT_FALSE(port->link().up);
+  EXPECT_EQ(port->link().generation, 1u);
+  EXPECT_EQ(bt_->condition.with([&] { return bt_->attaches; }), 4u);
+}
+
+TEST_F(RegisterBus, WhatWasSentToAServerThatStalledDoesNotArriveAfterTheNextAttachment) {
+  bus::OpenOptions options;
+  options.one_attachment = true;
+  options.answer_timeout = 50ms;
+  auto port = *bus::open_bus(*bus::parse_bus_spec("grpc:" + socket_ + "#one/bt"), options);
+  EXPECT_EQ(port->read(0), 0);
+  // The device hangs, and with it the server's stream.
+  Condition stall;
+  bool stalled = false, go_on = false;
+  std::thread device([&] {
+    bt_->condition.with([&] {
+      stall.change([&] { stalled = true; });
+      stall.wait([&] { return go_on; });
+      return 0;
+    });
+  });
+  ASSERT_TRUE(stall.wait([&] { return stalled; }));
+  port->write(0, 9);
+  EXPECT_EQ(port->read(0), 0xff);
+  EXPECT_FALSE(port->link().up);
+  EXPECT_NE(port->link().reason.find("no answer in 50 ms"), std::string::npos) << port->link().reason;
+  port->write(0, 8);
+  port.reset();
+  stall.change([&] { go_on = true; });
+  device.join();
+  Result<std::unique_ptr<RegisterPort>> next = Error{ErrorCode::kInternal, "never tried"};
+  auto deadline = std::chrono::steady_clock::now() + testing::kLong;
+  while (!(next = open(socket_, "one/bt")).ok() && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(1ms);
+  ASSERT_TRUE(next.ok()) << next.error().message;
+  (*next)->write(0, 1);
+  EXPECT_EQ((*next)->read(0), 1);
+  auto all = log();
+  ASSERT_GE(all.size(), 2u);
+  EXPECT_EQ(all[all.size() - 2], "w0=1");
+  EXPECT_EQ(std::count(all.begin(), all.end(), "w0=8"), 0);
+}
+
 TEST_F(RegisterBus, AKilledClientIsNoticedAndItsInterfaceIsFree) {
   // A client in a process of its own: this program again (main_test.cc).
   pid_t child = ::fork();
