@@ -344,7 +344,10 @@ class Guest::Impl {
     argv_.insert(argv_.end(),
                  {"-chardev", "file,id=console,path=" + console_path(), "-serial", "chardev:console", "-chardev",
                   "socket,id=command,path=" + command_path, "-serial", "chardev:command", "-qmp", "unix:" + qmp_path});
-    qemu_ = std::make_unique<Process>(argv_, std::vector<std::string>{}, kQemuLogMax);
+    // Whatever becomes of us, QEMU does not stay.
+    std::vector<std::string> mortal{"setpriv", "--pdeathsig", "KILL", "--"};
+    mortal.insert(mortal.end(), argv_.begin(), argv_.end());
+    qemu_ = std::make_unique<Process>(mortal, std::vector<std::string>{}, kQemuLogMax);
     auto deadline = Clock::now() + kPatience;
     command_.attach(accept(command, deadline));
     qmp_.attach(accept(qmp, deadline));

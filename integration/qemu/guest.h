@@ -12,7 +12,8 @@
 //
 // What a guest needs is fetched by scripts/guest-assets; where it is missing, guest_assets() throws a sentence that
 // says so. Everything waits with a deadline and throws std::runtime_error, with the ends of the logs in it, when that
-// has passed or QEMU has ended. run() and qmp() may be called from different threads. The destructor kills QEMU.
+// has passed or QEMU has ended. run() and qmp() may be called from different threads. The destructor kills QEMU; so does
+// the end of the thread that made the Guest, and of its process.
 #pragma once
 
 #include <chrono>

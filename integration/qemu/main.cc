@@ -173,7 +173,8 @@ class Watch {
 // QEMU with this terminal as the guest's console, to its end.
 int run_shell(const GuestOptions& options, Watch& watch) {
   GuestAssets assets = guest_assets(options.kernel);
-  std::vector<std::string> argv = guest_command_line(options, assets, assets.initramfs);
+  std::vector<std::string> argv{"setpriv", "--pdeathsig", "KILL", "--"};
+  for (std::string& word : guest_command_line(options, assets, assets.initramfs)) argv.push_back(std::move(word));
   argv.insert(argv.end(), {"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"});
   std::vector<char*> args;
   for (std::string& a : argv) args.push_back(a.data());

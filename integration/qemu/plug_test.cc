@@ -25,7 +25,7 @@ TEST_P(Plug, ADeviceIsAddedTakenAwayAndAddedAgainWhileTheGuestRuns) {
     guest().add_device(device);
     wait_in_guest("a device node", "[ -c /dev/ipmi0 ]");
     EXPECT_EQ(guest().must_run("cat /sys/class/ipmi/ipmi0/device/type"), kind + "\n");
-    expect_configured_values();
+    expect_identity();
     expect_sound_counters(true);
     guest().remove_device(device.id);
     wait_in_guest("the device node's end", "[ ! -e /dev/ipmi0 ]");
@@ -61,17 +61,14 @@ TEST_P(Plug, ASystemResetAndARebootFindTheDevicesAgain) {
   guest().qmp("system_reset");
   EXPECT_TRUE(guest().wait_event("RESET"));
   guest().wait_ready();
-  for (int number : {0, 1}) {
-    expect_identity(number);
-    expect_sound_counters(true, number);
-  }
+  for (int number : {0, 1}) expect_identity(number);
   guest().must_run("(sleep 1; reboot -f) >/dev/null 2>&1 &");  // its own answer goes first
   nlohmann::json data;
   EXPECT_TRUE(guest().wait_event("RESET", &data));
   EXPECT_EQ(data.value("reason", ""), "guest-reset");
   guest().wait_ready();
   for (int number : {0, 1}) {
-    expect_configured_values(number);
+    expect_identity(number);
     expect_sound_counters(true, number);
   }
 }

@@ -9,17 +9,23 @@ using testing::HasSubstr;
 
 constexpr const char* kBmc = R"(bmcs:
   - name: one
-    identity: {device_id: 0x2a, device_revision: 3, firmware: "3.07", manufacturer_id: 11129, product_id: 0x1234, aux_firmware: "0a 0b 0c 0d"}
+    identity:
+      {device_id: 0x2a, device_revision: 3, firmware: "3.07", manufacturer_id: 11129, product_id: 0x1234,
+       aux_firmware: "0a 0b 0c 0d"}
     sensors:
-      - {name: Temp, type: temperature, entity: processor, min: 0, max: 127, initial: 31, thresholds: {upper_non_critical: 70, upper_critical: 80, hysteresis: 2}}
+      - {name: Temp, type: temperature, entity: processor, min: 0, max: 127, initial: 31,
+         thresholds: {upper_non_critical: 70, upper_critical: 80, hysteresis: 2}}
       - {name: Fan, type: fan, entity: fan, min: 0, max: 12750, initial: 7200, thresholds: {lower_critical: 1500}}
-      - {name: 12V, type: voltage, entity: system board, m: 60, r_exponent: -3, initial: 12.06, thresholds: {lower_critical: 10.8, upper_critical: 13.2}}
+      - {name: 12V, type: voltage, entity: system board, m: 60, r_exponent: -3, initial: 12.06,
+         thresholds: {lower_critical: 10.8, upper_critical: 13.2}}
       - {name: PSU 1, type: power supply, entity: power supply, states: [0]}
     frus:
       - name: Server
         chassis: {type: rack mount chassis, part_number: CH-2U-12, serial: "CH0042"}
-        board: {manufactured: "2024-05-01 12:00", manufacturer: Example Works, product: Matrix Board, serial: "BD0042", part_number: MB-7}
-        product: {manufacturer: Example Works, name: Matrix Server, part_number: MS-9, version: "1.1", serial: "DS0042", asset_tag: cell}
+        board: {manufactured: "2024-05-01 12:00", manufacturer: Example Works, product: Matrix Board, serial: "BD0042",
+                part_number: MB-7}
+        product: {manufacturer: Example Works, name: Matrix Server, part_number: MS-9, version: "1.1", serial: "DS0042",
+                  asset_tag: cell}
     sel:
       preload:
         - {time: "2024-05-01 12:00:05", sensor: Temp, data: "59 51 50"}
@@ -37,6 +43,7 @@ void GuestTest::start_bmc(const std::vector<std::string>& interfaces) {
 }
 
 Guest& GuestTest::boot(const GuestOptions& options) {
+  guest_.reset();  // one guest a folder
   guest_ = std::make_unique<Guest>(folder_, options);
   return *guest_;
 }
@@ -116,7 +123,7 @@ void GuestTest::expect_configured_values(int number) {
 
 void GuestTest::expect_sound_counters(bool interrupts, int number) {
   SCOPED_TRACE("/dev/ipmi" + std::to_string(number));
-  constexpr int kRequests = 20;
+  constexpr int kRequests = 10;
   auto before = guest().counters(number);
   guest().must_run("for i in $(seq " + std::to_string(kRequests) + "); do ipmitool -d " + std::to_string(number) +
                    " raw 6 1 || exit 1; done");
