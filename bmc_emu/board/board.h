@@ -40,8 +40,10 @@ struct InterfaceConfig {
 struct BoardConfig {
   firmware::BmcConfig firmware;
   std::vector<InterfaceConfig> interfaces;
-  std::vector<faults::Rule> faults;   // in force from the start
-  std::shared_ptr<Chooser> chooser;   // of faults with a probability; null: each interface's seed
+  std::vector<faults::Rule> faults;  // in force from the start
+  // Of faults with a probability; null: each interface draws from its own seed. Asked under the lock of the interface that a
+  // fault is on: with several interfaces and threads it must be safe for that.
+  std::shared_ptr<Chooser> chooser;
 };
 
 constexpr size_t kFaultsMax = 256;  // rules in force on one BMC
