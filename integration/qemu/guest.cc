@@ -284,8 +284,10 @@ std::vector<std::string> guest_command_line(const GuestOptions& options, const G
                                assets.kernel,
                                "-initrd",
                                initramfs};
+  // no_timer_check: on a busy machine the guest would count too few ticks and panic ("IO-APIC + timer doesn't work").
   std::string append =
-      "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests bmcpair.modules=" + options.modules;
+      "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests no_timer_check bmcpair.modules=" +
+      options.modules;
   if (!options.append.empty()) append += " " + options.append;
   out.insert(out.end(), {"-append", append});
   if (!options.reboots) out.push_back("-no-reboot");
