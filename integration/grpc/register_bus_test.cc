@@ -296,7 +296,10 @@ TEST_F(RegisterBus, APortOfAKnownKindComesBackAtOnceAndAttachesWhenItCan) {
   Condition seen;
   LinkState state{false, 0, {}};
   port.set_link_handler([&](const LinkState& s) { seen.change([&] { state = s; }); });
-  EXPECT_TRUE(seen.wait([&] { return !state.reason.empty(); })) << "what is in the way is said";
+  // It may have been said before anybody listened.
+  if (port.link().reason.empty()) {
+    EXPECT_TRUE(seen.wait([&] { return !state.reason.empty(); })) << "what is in the way is said";
+  }
   start();
   EXPECT_TRUE(seen.wait([&] { return state.up; }));
   EXPECT_EQ(port.read(0), 0);
