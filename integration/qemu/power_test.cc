@@ -46,12 +46,14 @@ TEST_P(Power, NmiResetAndSoftShutdownReachTheGuestWhoeverAsksForThem) {
 }
 
 TEST_P(Power, AWatchdogThatIsNotFedInterruptsFirstAndThenResetsTheMachineWhichThenIsPoweredOff) {
-  // ipmi_watchdog: before the end it says so to who reads /dev/watchdog.
+  // ipmi_watchdog: before the end it says so to who reads /dev/watchdog. The end is far, so that there is time to look.
   guest().must_run(
-      "modprobe ipmi_watchdog timeout=4 pretimeout=2 preaction=pre_int preop=preop_give_data action=reset start_now=0");
-  guest().must_run("(exec 3<>/dev/watchdog; echo x >&3; head -c 1 <&3 >/tmp/pretimeout; sleep 60) >/tmp/dog 2>&1 &");
+      "modprobe ipmi_watchdog timeout=300 pretimeout=298 preaction=pre_int preop=preop_give_data action=reset "
+      "start_now=0");
+  guest().must_run("(exec 3<>/dev/watchdog; echo x >&3; head -c 1 <&3 >/tmp/pretimeout; sleep 600) >/tmp/dog 2>&1 &");
   wait_in_guest("the pretimeout", "[ -s /tmp/pretimeout ]");
   EXPECT_EQ(guest().counters().at("watchdog_pretimeouts"), 1);
+  start_in_guest("cd /sys/module/ipmi_watchdog/parameters; echo 0 >pretimeout; echo 2 >timeout");
   expect_event("RESET", "guest-reset");
   guest().wait_ready();
   const std::string sel = guest().must_run("ipmitool sel elist");
