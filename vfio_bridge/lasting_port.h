@@ -9,8 +9,8 @@
 //   KCS   a host in the middle of a transfer finds ERROR, "the transfer has been aborted" (IPMI 2.0 rev 1.1 table 9-2),
 //         until it writes WRITE_START or GET_STATUS/ABORT; what else it writes until then goes nowhere. Otherwise the
 //         fresh BMC's IDLE would look to it like the end of its answer.
-//   BT    the rest of a frame that was begun before goes nowhere, its H2B_ATN included. A response is fetched whole when
-//         its first byte is read, so that a loss cannot leave a half of it behind a good header. What the host alone
+//   BT    the rest of a frame that was begun before goes nowhere, its H2B_ATN included. A response is fetched whole
+//         when its first byte is read, so that a loss cannot leave a half of it behind a good header. What the host alone
 //         owns is carried over: H_BUSY, and INTMASK's enable bit, which Linux writes only when it looks at its enables.
 //   SMIC  a step whose data or control code was written before is not started.
 //
@@ -93,8 +93,8 @@ class LastingPort : public registers::RegisterPort {
   std::string first_reason_;  // what inner_ said before it had tried
   std::chrono::steady_clock::time_point since_;
 
-  // KCS: something was written since the status last said idle with IBF clear. SMIC: data or control code since BUSY was
-  // last set. BT: buffer bytes since the frame's beginning or end.
+  // KCS: something was written since the status last said idle with IBF clear. SMIC: data or control code since BUSY
+  // was last set. BT: buffer bytes since the frame's beginning or end.
   bool in_transfer_ = false;
   bool cut_ = false;  // the transfer that was going on when the BMC came back is still the host's
   // BT.

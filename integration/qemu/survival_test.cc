@@ -1,6 +1,6 @@
-// An unmodified Linux guest under a running ipmitool loop, while bmc_emu behind vfio_bridge, or behind QEMU's own devices, is
-// killed, stalled, stopped and started again: the guest's CPU goes on, its driver recovers by itself, QEMU lives, and every
-// request is accounted for.
+// An unmodified Linux guest under a running ipmitool loop, while bmc_emu behind vfio_bridge, or behind QEMU's own devices,
+// is killed, stalled, stopped and started again: the guest's CPU goes on, its driver recovers by itself, QEMU lives, and
+// every request is accounted for.
 #include <gtest/gtest.h>
 
 #include <algorithm>

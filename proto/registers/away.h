@@ -33,8 +33,8 @@ constexpr Away away(InterfaceKind kind) {
 }
 constexpr uint8_t away_flags(InterfaceKind kind) { return away(kind).reads[away(kind).flags_offset]; }
 
-// The registers of a BMC that is away, one host access at a time. What the host owns moves as always, what it writes for
-// the BMC to take stays where it is: IBF and C/D, H2B_ATN, H_BUSY, INTMASK's enable bit, SMIC's data.
+// The registers of a BMC that is away, one host access at a time. What the host owns moves as always, what it writes
+// for the BMC to take stays where it is: IBF and C/D, H2B_ATN, H_BUSY, INTMASK's enable bit, SMIC's data.
 class AwayRegisters {
  public:
   explicit AwayRegisters(InterfaceKind kind) : kind_(kind), reads_(away(kind).reads) {}
