@@ -423,7 +423,7 @@ TEST_P(VmSockets, ASecondHostIsClosedWithAReasonAndTheFirstNotesNothing) {
 
 TEST_P(VmSockets, WhoeverIsThereFirstHasTheInterfaceRegistersOrMessages) {
   auto client = connect();
-  Finished refused = host_driver({"--timeout", "1", "--bus", daemon_->bus("one/bt"), "raw", "6", "1"});
+  Finished refused = host_driver({"--timeout", "5", "--bus", daemon_->bus("one/bt"), "raw", "6", "1"});
   EXPECT_NE(refused.status, 0);
   EXPECT_THAT(refused.err, HasSubstr("in use by VM host"));
   client->close();
