@@ -325,7 +325,8 @@ void tell(Slot& slot, const std::shared_ptr<Endpoint>& endpoint) {
     }
     bool pulse = level && endpoint->told_level && rises != endpoint->told_rises;  // fell and rose since
     bool level_changed = level != endpoint->told_level || pulse;
-    bool link_changed = !link.up && !endpoint->told_down;
+    // Nobody to tell yet: whoever sets a handler later is told then.
+    bool link_changed = !link.up && !endpoint->told_down && (endpoint->on_link || endpoint->on_signal);
     if (!level_changed && !link_changed && signals.empty()) break;
     for (const HostSignal& what : signals) {
       if (endpoint->on_signal) endpoint->on_signal(what);

@@ -38,6 +38,7 @@ class MessageHost {
       told_.push_back((signal.initial ? "at first " : "") + line);
     });
   }
+  ~MessageHost() { port.reset(); }  // first: its handler writes down until it is gone
   std::vector<std::string> told() {
     std::lock_guard<std::mutex> lock(mutex_);
     return std::exchange(told_, {});
@@ -263,6 +264,23 @@ TEST(MessageHosts, DetachingTellsTheHostAndItsPortIsDeadFromThere) {
   EXPECT_TRUE(host.told().empty());
   MessageHost next(*bench.board);
   EXPECT_EQ(next.told().size(), 2u);
+}
+
+TEST(MessageHosts, AHostDetachedBeforeItListenedIsToldWhenItDoes) {
+  Bench bench;
+  auto attached = bench.board->attach_messages("bt", "message host", kLimits);
+  ASSERT_TRUE(attached);
+  ASSERT_TRUE(bench.board->detach((*attached)->endpoint(), "maintenance"));
+  std::vector<std::string> downs;
+  (*attached)->set_signal_handler([&](const HostSignal& signal) {
+    if (signal.kind == Kind::kLinkDown) downs.push_back(signal.text);
+  });
+  EXPECT_THAT(downs, ElementsAre("maintenance"));
+  auto port = bench.attach("kcs");
+  ASSERT_TRUE(bench.board->detach(port->endpoint(), "maintenance"));
+  std::vector<std::string> links;
+  port->set_link_handler([&](const registers::LinkState& link) { links.push_back(link.reason); });
+  EXPECT_THAT(links, ElementsAre("maintenance"));
 }
 
 TEST(MessageHosts, ABoardThatShutsDownTellsItsHostAndThePortOutlivesIt) {
