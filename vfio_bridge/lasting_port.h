@@ -10,8 +10,9 @@
 //         until it writes WRITE_START or GET_STATUS/ABORT; what else it writes until then goes nowhere. Otherwise the
 //         fresh BMC's IDLE would look to it like the end of its answer.
 //   BT    the rest of a frame that was begun before goes nowhere, its H2B_ATN included. A response is fetched whole
-//         when its first byte is read, so that a loss cannot leave a half of it behind a good header. What the host alone
-//         owns is carried over: H_BUSY, and INTMASK's enable bit, which Linux writes only when it looks at its enables.
+//         when its first byte is read, so that a loss cannot leave a half of it behind a good header. What the host
+//         alone owns is carried over: H_BUSY, and INTMASK's enable bit, which Linux writes only when it looks at its
+//         enables.
 //   SMIC  a step whose data or control code was written before is not started.
 //
 // Threads: one of its own, which finds the BMC again. Accesses come from one thread or many.
