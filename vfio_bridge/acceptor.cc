@@ -85,7 +85,9 @@ void Acceptor::run() {
     bool out_of_descriptors = false;
     for (int i = 0; i < n; ++i) {
       std::lock_guard lock(mutex_);
-      auto it = listeners_.find(events[static_cast<size_t>(i)].data.u64);
+      // A copy: epoll_event is packed, and its member may not be where a reference may point.
+      const uint64_t id = events[static_cast<size_t>(i)].data.u64;
+      auto it = listeners_.find(id);
       if (it == listeners_.end()) continue;
       UniqueFd client(::accept4(it->second.fd, nullptr, nullptr, SOCK_CLOEXEC));
       if (client) {
