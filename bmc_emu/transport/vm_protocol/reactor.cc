@@ -107,8 +107,10 @@ void Reactor::run() {
     bool pause = false;
     for (int i = 0; i < n; ++i) {
       const epoll_event& event = events[static_cast<size_t>(i)];
+      // A copy: epoll_event is packed, and its member may not be where a reference may point.
+      const uint64_t id = event.data.u64;
       std::lock_guard<std::recursive_mutex> lock(mutex_);
-      auto it = entries_.find(event.data.u64);
+      auto it = entries_.find(id);
       if (it == entries_.end()) continue;  // the wake, or removed by one before it in this round
       std::shared_ptr<Entry> entry = it->second;  // it may remove itself
       entry->ready(event.events);
