@@ -92,6 +92,9 @@ class FaultTable : public GuestTest, public testing::WithParamInterface<Column> 
     return "nothing";
   }
 
+  // What Linux does while it probes.
+  void load_driver_anew() { guest().run("modprobe -r ipmi_si; modprobe ipmi_si; sleep 1", seconds(120)); }
+
   // The driver's own words in the log since it was `before`, without what differs from run to run, each once.
   std::vector<std::string> said_since(const std::string& before) {
     std::string log = guest().dmesg();
@@ -136,7 +139,7 @@ TEST_P(FaultTable, TheGuestSurvivesEachFaultAndItsInterfaceIsUsableAfterwards) {
     std::istringstream words(row.rule);
     for (std::string word; words >> word;) add.push_back(word);
     ctl(add);
-    if (row.probe) guest().run("modprobe -r ipmi_si; modprobe ipmi_si; sleep 1", seconds(120));
+    if (row.probe) load_driver_anew();
     const std::string outcome = ask();
 
     // The fault was there, or this is a test of nothing.
@@ -145,7 +148,7 @@ TEST_P(FaultTable, TheGuestSurvivesEachFaultAndItsInterfaceIsUsableAfterwards) {
     for (const json& rule : json::parse(list.out).at("faults")) EXPECT_GE(rule.at("fired").get<uint64_t>(), 1u) << rule;
     ctl({"fault", "clear", "one"});
 
-    if (row.probe && outcome != "answered") guest().run("modprobe -r ipmi_si; modprobe ipmi_si; sleep 1", seconds(120));
+    if (row.probe && outcome != "answered") load_driver_anew();
     std::string after;
     const bool dead = (row.dead & column.target) != 0, may_die = (row.may_die & column.target) != 0;
     const auto deadline = std::chrono::steady_clock::now() + seconds(dead ? 20 : 60);
@@ -221,8 +224,13 @@ std::string page_of(const std::map<std::string, json>& columns) {
     out << '\n';
   }
   out << "\n## Why some are dead\n";
-  for (const FaultRow& row : kFaultRows)
-    if (row.dead || row.may_die) out << "- *" << row.name << "*: " << row.why << ".\n";
+  std::map<std::string, std::string> faults_by_why;
+  for (const FaultRow& row : kFaultRows) {
+    if (!row.dead && !row.may_die) continue;
+    std::string& faults = faults_by_why[row.why];
+    faults += (faults.empty() ? "*" : ", *") + std::string(row.name) + "*";
+  }
+  for (const auto& [why, faults] : faults_by_why) out << "- " << faults << ": " << why << ".\n";
   out << "\n## The rules, and what the kernels said\n| fault | rule | in the kernel's log |\n|---|---|---|\n";
   for (const FaultRow& row : kFaultRows) {
     std::vector<std::pair<std::string, std::string>> said;  // line, columns
