@@ -92,7 +92,11 @@ void Process::reap(bool block) {
 }
 
 void Process::signal(int number) {
-  if (!reaped_) ::kill(pid_, number);
+  if (reaped_ || ::kill(pid_, number) != 0 || number != SIGSTOP) return;
+  // Its threads stop one after the other, and until the last has, one may still answer.
+  siginfo_t info{};
+  while (::waitid(P_PID, static_cast<id_t>(pid_), &info, WSTOPPED | WEXITED | WNOWAIT) < 0 && errno == EINTR) {
+  }
 }
 
 bool Process::running() {

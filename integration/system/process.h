@@ -31,6 +31,7 @@ class Process {
   Process& operator=(const Process&) = delete;
 
   pid_t pid() const { return pid_; }
+  // After SIGSTOP it has stopped, with all its threads, when this returns.
   void signal(int number);
   // Exit status, or 128 + signal number. -1 when it still runs after `patience`.
   int wait(std::chrono::seconds patience = kPatience);
