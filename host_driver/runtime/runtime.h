@@ -6,8 +6,13 @@
 //   rt::now()                                  Instant of the driver's monotonic clock
 //   rt::sleep_for(Duration)                    not in atomic context
 //   rt::cpu_relax(Duration)                    a short spin; allowed anywhere, bounded by its argument
+//   rt::spin_pause(turn)                       one turn of a spin lock's wait; no interrupt point, allowed anywhere
 //   rt::Mutex, rt::LockGuard, rt::UniqueLock   Mutex: lock, unlock, try_lock
 //   rt::Atomic<T>                              load/store/exchange/compare_exchange/fetch_add with explicit orders
+//   rt::fence(order)                           std::atomic_thread_fence
+//   rt::Shared<T>                              plain data shared under some other order: read(), write(); races are found modelled
+//   rt::Tracked                                a base of what must end once, and be touched by nobody then: touch()
+//   rt::fatal(what)                            a mistake of ours
 //   rt::WaitQueue                              wait(UniqueLock&, pred), wait_until(UniqueLock&, Instant, pred) -> bool, wake_one, wake_all
 //   rt::Thread                                 start(name, function), join; join is required before destruction
 //   rt::Timer                                  constructed with its callback; arm(Instant), cancel (callback not running and will not

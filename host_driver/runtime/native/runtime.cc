@@ -79,6 +79,11 @@ void Thread::join() {
   thread_.join();
 }
 
+void fatal(std::string_view what) {
+  std::fprintf(stderr, "bmcpair: %.*s\n", static_cast<int>(what.size()), what.data());
+  std::abort();
+}
+
 void set_fault_hook(FaultHook* hook) {
   fault_hook.store(hook, std::memory_order_release);
   fault_rcu().synchronize();

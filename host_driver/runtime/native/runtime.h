@@ -27,6 +27,36 @@ Instant now();
 void sleep_for(Duration d);
 // Spins for d; allowed anywhere, and bounded by d.
 void cpu_relax(Duration d);
+// One turn of a spin lock's wait, counted from 0. No interrupt point: its caller may hold other spin locks.
+inline void spin_pause(unsigned turn) {
+  if (turn > 100) std::this_thread::yield();
+}
+
+inline void fence(std::memory_order order) { std::atomic_thread_fence(order); }
+// A mistake of ours: says what, and ends the process.
+[[noreturn]] void fatal(std::string_view what);
+
+// Plain data that more than one thread touches, ordered by something else. The laboratory looks whether it is.
+template <class T>
+class Shared {
+ public:
+  Shared() = default;
+  explicit Shared(T v) : value_(std::move(v)) {}
+  Shared(const Shared&) = delete;
+  Shared& operator=(const Shared&) = delete;
+  const T& read() const { return value_; }
+  T& write() { return value_; }
+
+ private:
+  T value_{};
+};
+
+// An object whose end the laboratory watches.
+class Tracked {
+ public:
+  explicit Tracked(std::string_view) {}
+  void touch() const {}
+};
 
 template <class T>
 class Atomic {
