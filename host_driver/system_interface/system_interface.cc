@@ -68,9 +68,7 @@ SmiMessage* closed() {
 }
 
 [[noreturn]] void our_mistake(const char* what, std::string_view machine_state) {
-  std::fprintf(stderr, "bmcpair: system interface: %s (machine in %.*s)\n", what, static_cast<int>(machine_state.size()),
-               machine_state.data());
-  std::abort();
+  rt::fatal("system interface: " + std::string(what) + " (machine in " + std::string(machine_state) + ')');
 }
 
 // Nothing is formatted, and so nothing allocated, on the panic path.

@@ -1,0 +1,99 @@
+// Cross-calls and panic of the modelled runtime: the queue that the native one uses (call_queue.h), with tasks as Cpus.
+// A task answers at its scheduling points; one that blocks counts as stopped. Nothing of it costs anything before
+// the first cross-call.
+#include "host_driver/runtime/call_queue.h"
+#include "host_driver/runtime/runtime.h"
+
+namespace bmcpair::rt::inline modelled {
+
+namespace {
+
+void nothing(void*) {}
+
+void pause(detail::CrossCalls& calls, unsigned self) {
+  calls.poll(self);
+  yield();
+}
+
+}  // namespace
+
+void World::start_calls() {
+  quiet_ = true;
+  calls_ = std::make_shared<detail::CrossCalls>(kTasksMax, &pause);
+  for (auto& t : tasks_) enlist(*t);
+  quiet_ = false;
+}
+
+void World::enlist(Task& task) {
+  if (task.device || task.state == Task::State::kDone) return;
+  const bool was = quiet_;
+  quiet_ = true;
+  task.cpu = calls_->arrive();
+  if (task.state == Task::State::kBlocked) calls_->fall_asleep(static_cast<unsigned>(task.cpu));
+  quiet_ = was;
+}
+
+void World::fall_asleep(Task& task) {
+  if (task.cpu < 0) return;
+  quiet_ = true;
+  calls_->fall_asleep(static_cast<unsigned>(task.cpu));
+  quiet_ = false;
+}
+
+void World::wake_up(Task& task) {
+  if (task.cpu < 0) return;
+  quiet_ = true;
+  calls_->wake_up(static_cast<unsigned>(task.cpu));
+  quiet_ = false;
+  park_if_panicking(task);
+}
+
+void World::park_if_panicking(Task& task) {
+  if (!panic_.begun || task.in_panic || task.device || task.frozen) return;
+  task.frozen = true;
+  fall_asleep(task);
+  switch_away(Site("stopped by a panic"));
+  quiet_ = true;
+  calls_->wake_up(static_cast<unsigned>(task.cpu));
+  quiet_ = false;
+}
+
+void World::run_calls() {
+  Task& t = *running_;
+  if (t.cpu < 0 || t.in_calls) return;
+  t.in_calls = true;
+  calls_->poll(static_cast<unsigned>(t.cpu));
+  t.in_calls = false;
+  park_if_panicking(t);
+}
+
+bool World::cross_call(void (*function)(void*), void* argument, bool wait, Duration limit) {
+  if (!calls_) start_calls();
+  Task& t = *running_;
+  t.in_calls = true;
+  const bool done = calls_->call(static_cast<unsigned>(t.cpu), function, argument,
+                                 wait ? CrossCall::kWait : CrossCall::kNoWait, limit);
+  t.in_calls = false;
+  return done;
+}
+
+bool World::begin_panic() {
+  Task& t = *running_;
+  if (panic_.begun) return false;
+  panic_.begun = true;
+  panic_.task = t.id;
+  t.in_panic = true;
+  cross_call(nothing, nullptr, true, std::chrono::seconds(1));
+  freeze_others();
+  if (story_) tell(Side::kHost, "PANIC: every other task has stopped where it stands");
+  return true;
+}
+
+void World::end_panic() {
+  if (!panic_.begun) return;
+  panic_.begun = false;
+  running_->in_panic = false;
+  thaw();
+}
+
+}  // namespace bmcpair::rt::inline modelled

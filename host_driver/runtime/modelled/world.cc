@@ -1,0 +1,716 @@
+#include "host_driver/runtime/modelled/world.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cassert>
+#include <cstdlib>
+#include <utility>
+
+namespace bmcpair::rt::inline modelled {
+
+namespace {
+
+constexpr uint32_t kUnseen = UINT32_MAX;
+constexpr size_t kClocksPerBlock = 64;
+constexpr size_t kHistoriesPerBlock = 16;
+
+std::atomic<uint64_t> runs{0};
+
+bool acquires(std::memory_order order) {
+  return order == std::memory_order_acquire || order == std::memory_order_consume ||
+         order == std::memory_order_acq_rel || order == std::memory_order_seq_cst;
+}
+bool releases(std::memory_order order) {
+  return order == std::memory_order_release || order == std::memory_order_acq_rel ||
+         order == std::memory_order_seq_cst;
+}
+
+std::string text_of(Duration d) {
+  const int64_t us = to_us(d);
+  if (us % 1000 != 0 || us == 0) return std::to_string(us) + " us";
+  return std::to_string(us / 1000) + " ms";
+}
+
+}  // namespace
+
+thread_local World* World::current_ = nullptr;
+
+World::World(Director& director, WorldOptions options, StoryFunction story)
+    : director_(director), options_(options), story_(std::move(story)), run_id_(++runs) {
+  ready_.reserve(kTasksMax);
+  ids_.reserve(kTasksMax);
+}
+
+World::~World() {
+  assert(current_ != this);
+}
+
+// ---- running -------------------------------------------------------------------------------------------------------
+
+void World::run(std::function<void()> main) {
+  assert(!current_ && tasks_.empty());
+  sc_ = new_clocks();
+  Task& first = start_task("main", std::move(main), Kind::kThread);
+  ready_.clear();
+  current_ = this;
+  running_ = &first;
+  Fiber::switch_to(root_, first.fiber);
+  current_ = nullptr;
+  for (auto& t : tasks_) t->fiber.discard();
+}
+
+void World::task_main(void* argument) {
+  Task& t = *static_cast<Task*>(argument);
+  World& w = *current_;
+  t.function();
+  t.function = nullptr;
+  if (t.id == 0) {
+    w.check_end();
+    w.finish();
+  }
+  if (w.calls_) w.fall_asleep(t);
+  t.end = w.release();
+  t.state = Task::State::kDone;
+  w.wake_all(&t);
+  w.switch_away(Site("end of a task"));
+  std::abort();
+}
+
+Task& World::start_task(std::string name, std::function<void()> function, Kind kind) {
+  if (tasks_.size() == kTasksMax) violate("bound", "more than " + std::to_string(kTasksMax) + " tasks");
+  tasks_.push_back(std::make_unique<Task>());
+  Task& t = *tasks_.back();
+  t.id = static_cast<TaskId>(tasks_.size() - 1);
+  t.name = std::move(name);
+  t.function = std::move(function);
+  t.daemon = kind != Kind::kThread;
+  t.device = kind == Kind::kDevice;
+  t.known = new_clocks();
+  if (running_) {
+    const Stamp stamp = release();
+    combine(t.known, stamp);
+  }
+  t.fiber.create(&World::task_main, &t);
+  if (calls_) enlist(t);
+  make_ready(t);
+  return t;
+}
+
+void World::join(Task& task, const Site& site) {
+  point(site);
+  while (task.state != Task::State::kDone) block(&task, "end of", site, kNever);
+  acquire(task.end);
+}
+
+void World::finish() {
+  over_ = true;
+  Fiber::switch_to(running_->fiber, root_);
+  std::abort();
+}
+
+void World::violate(std::string_view oracle, std::string sentence) {
+  if (oracle_.empty()) {
+    oracle_ = oracle;
+    sentence_ = std::move(sentence);
+  }
+  if (!running_ || current_ != this) std::abort();  // outside of a run
+  finish();
+}
+
+void World::tell(Side side, std::string text) {
+  if (story_) story_(now_, steps_, side, running_ ? std::string_view(running_->name) : std::string_view("world"), std::move(text));
+}
+
+// ---- scheduling ----------------------------------------------------------------------------------------------------
+
+uint32_t World::choose(Choice kind, uint32_t n, const Site& site) {
+  if (n < 2 || quiet_) return 0;
+  const uint32_t picked = director_.choose(kind, n, site, {});
+  note(picked);
+  return picked;
+}
+
+Instant World::stall_until(uint32_t index) const {
+  using std::chrono::microseconds;
+  using std::chrono::milliseconds;
+  static constexpr Duration kLengths[kStalls - 1] = {microseconds(50), milliseconds(1),   milliseconds(20),
+                                                     milliseconds(300), milliseconds(3000), milliseconds(30000)};
+  if (index < kStalls - 1) return now_ + kLengths[index];
+  return (next_wake_ == kNever ? now_ : next_wake_) + microseconds(1);
+}
+
+void World::decide(const Site& site) {
+  if (quiet_) return;
+  ids_.clear();
+  ids_.push_back(running_->id);
+  for (Task* t : ready_) ids_.push_back(t->id);
+  const auto tasks = static_cast<uint32_t>(ids_.size());
+  const uint32_t picked = director_.choose(Choice::kTask, tasks + kStalls, site, ids_);
+  if (picked == 0) return;
+  note(site.hash + picked);
+  if (picked < tasks) {
+    Task* next = ready_[picked - 1];
+    ready_.erase(ready_.begin() + (picked - 1));
+    ready_.push_back(running_);
+    run_task(*next);
+    return;
+  }
+  if (story_) {
+    tell(Side::kBoth, running_->name + " stalls at " + site.text() + " for " +
+                          text_of(stall_until(picked - tasks) - now_));
+  }
+  block(nullptr, "stall", site, stall_until(picked - tasks));
+}
+
+void World::switch_away(const Site& site) {
+  for (;;) {
+    if (++steps_ > options_.steps_max) no_end();
+    if (ready_.empty()) {
+      if (next_wake_ == kNever) deadlock();
+      if (next_wake_ > now_) now_ = next_wake_;
+      if (now_.time_since_epoch() > options_.time_max) no_end();
+      wake_due();
+      continue;
+    }
+    uint32_t picked = 0;
+    if (ready_.size() > 1) {
+      ids_.clear();
+      for (Task* t : ready_) ids_.push_back(t->id);
+      picked = director_.choose(Choice::kTask, static_cast<uint32_t>(ids_.size()), site, ids_);
+    }
+    Task* next = ready_[picked];
+    ready_.erase(ready_.begin() + picked);
+    note(site.hash + picked);
+    run_task(*next);
+    return;
+  }
+}
+
+void World::run_task(Task& next) {
+  if (&next == running_) return;
+  Task& from = *running_;
+  running_ = &next;
+  note(next.id);
+  Fiber::switch_to(from.fiber, next.fiber);
+}
+
+void World::make_ready(Task& task) {
+  task.state = Task::State::kReady;
+  task.wake_at = kNever;
+  if (!task.frozen) ready_.push_back(&task);
+}
+
+void World::find_next_wake() {
+  next_wake_ = kNever;
+  for (auto& t : tasks_) {
+    if (t->state == Task::State::kBlocked && !t->frozen && t->wake_at < next_wake_) next_wake_ = t->wake_at;
+  }
+}
+
+void World::wake_due() {
+  // In the order of their deadlines; of equals the older task first.
+  for (;;) {
+    Task* first = nullptr;
+    for (auto& t : tasks_) {
+      if (t->state != Task::State::kBlocked || t->frozen || t->wake_at > now_) continue;
+      if (!first || t->wake_at < first->wake_at) first = t.get();
+    }
+    if (!first) break;
+    first->timed_out = true;
+    make_ready(*first);
+  }
+  find_next_wake();
+}
+
+void World::yield(const Site& site) {
+  if (++steps_ > options_.steps_max) no_end();
+  if (ready_.empty()) {
+    if (next_wake_ != kNever) block(nullptr, "yield", site, next_wake_);
+    return;
+  }
+  ready_.push_back(running_);
+  // Not to itself: it has nothing to do.
+  uint32_t picked = 0;
+  const auto others = static_cast<uint32_t>(ready_.size() - 1);
+  if (others > 1) {
+    ids_.clear();
+    for (uint32_t i = 0; i < others; ++i) ids_.push_back(ready_[i]->id);
+    picked = director_.choose(Choice::kTask, others, site, ids_);
+  }
+  Task* next = ready_[picked];
+  ready_.erase(ready_.begin() + picked);
+  note(site.hash + picked);
+  run_task(*next);
+  if (calls_) run_calls();
+}
+
+void World::sleep_until(Instant deadline, const Site& site) {
+  if (deadline <= now_) {
+    point(site);
+    return;
+  }
+  block(nullptr, "sleep", site, deadline);
+}
+
+bool World::block(const void* on, std::string_view what, const Site& site, Instant deadline) {
+  Task& t = *running_;
+  if (calls_) fall_asleep(t);
+  t.state = Task::State::kBlocked;
+  t.waits_on = on;
+  t.waits_for = what;
+  t.waits_at = site;
+  t.wake_at = deadline;
+  t.timed_out = false;
+  if (deadline < next_wake_) next_wake_ = deadline;
+  if (now_ >= next_wake_) wake_due();
+  switch_away(site);
+  t.waits_on = nullptr;
+  const bool woken = !t.timed_out;
+  if (calls_) wake_up(t);
+  return woken;
+}
+
+void World::wake_all(const void* on) {
+  bool timed = false;
+  for (auto& t : tasks_) {
+    if (t->state != Task::State::kBlocked || t->waits_on != on || !on) continue;
+    timed = timed || t->wake_at != kNever;
+    make_ready(*t);
+  }
+  if (timed) find_next_wake();
+}
+
+void World::wake_one(const void* on) {
+  ids_.clear();
+  for (auto& t : tasks_) {
+    if (t->state == Task::State::kBlocked && t->waits_on == on && !t->frozen) ids_.push_back(t->id);
+  }
+  if (ids_.empty()) return;
+  uint32_t picked = 0;
+  if (ids_.size() > 1) picked = choose(Choice::kData, static_cast<uint32_t>(ids_.size()), Site("who is woken"));
+  Task& t = *tasks_[ids_[picked]];
+  const bool timed = t.wake_at != kNever;
+  make_ready(t);
+  if (timed) find_next_wake();
+}
+
+bool World::anybody_waits(const void* on) const {
+  return std::any_of(tasks_.begin(), tasks_.end(), [&](const auto& t) {
+    return t->state == Task::State::kBlocked && t->waits_on == on;
+  });
+}
+
+void World::freeze_others() {
+  for (auto& t : tasks_) {
+    if (t.get() != running_ && !t->device) t->frozen = true;
+  }
+  std::erase_if(ready_, [](Task* t) { return t->frozen; });
+  find_next_wake();
+}
+
+void World::thaw() {
+  for (auto& t : tasks_) {
+    if (!t->frozen) continue;
+    t->frozen = false;
+    if (t->state == Task::State::kReady && t.get() != running_) ready_.push_back(t.get());
+  }
+  find_next_wake();
+}
+
+// ---- how a run ends ------------------------------------------------------------------------------------------------
+
+std::string World::who_waits() const {
+  std::string out;
+  for (auto& t : tasks_) {
+    if (t->state != Task::State::kBlocked || t->frozen || t->daemon) continue;
+    if (!out.empty()) out += "; ";
+    out += t->name + " waits for " + std::string(t->waits_for) + " at " + t->waits_at.text();
+  }
+  return out;
+}
+
+void World::no_end() {
+  if (oracle_.empty()) {
+    oracle_ = "no-end";
+    sentence_ = "no end after " + std::to_string(steps_ - 1) + " steps and " + text_of(now_.time_since_epoch()) +
+                " of virtual time; " + running_->name + " runs";
+    if (const std::string w = who_waits(); !w.empty()) sentence_ += "; " + w;
+  }
+  finish();
+}
+
+void World::deadlock() {
+  quiet_ = true;
+  for (auto& t : tasks_) {
+    if (t->state != Task::State::kBlocked || t->frozen || !t->condition || !(*t->condition)()) continue;
+    quiet_ = false;
+    violate("lost-wakeup", t->name + " waits at " + t->waits_at.text() + " for what has come already: nobody woke it");
+  }
+  quiet_ = false;
+  violate("deadlock", "nothing can go on: " + who_waits());
+}
+
+void World::check_end() {
+  for (auto& t : tasks_) {
+    if (t->id != 0 && !t->daemon && t->state != Task::State::kDone) {
+      violate("left-behind", t->name + " has not ended when everything is over");
+    }
+  }
+  if (!tracked_.empty()) {
+    violate("leak", std::to_string(tracked_.size()) + " object(s) are left when everything is over, the first a " +
+                        std::string(tracked_.front().kind));
+  }
+}
+
+// ---- memory --------------------------------------------------------------------------------------------------------
+
+Clocks* World::new_clocks() {
+  if (clocks_used_ % kClocksPerBlock == 0) clock_blocks_.push_back(std::make_unique<Clocks[]>(kClocksPerBlock));
+  return &clock_blocks_.back()[clocks_used_++ % kClocksPerBlock];
+}
+
+History* World::new_history() {
+  if (histories_used_ % kHistoriesPerBlock == 0) {
+    history_blocks_.push_back(std::unique_ptr<History[]>(new History[kHistoriesPerBlock]));
+  }
+  return &history_blocks_.back()[histories_used_++ % kHistoriesPerBlock];
+}
+
+Clocks* World::own_known(Task& task) {
+  if (task.known_shared) {
+    Clocks* c = new_clocks();
+    std::copy_n(task.known->at.begin(), tasks_.size(), c->at.begin());
+    task.known = c;
+    task.known_shared = false;
+  }
+  return task.known;
+}
+
+void World::combine(Clocks* into, const Stamp& stamp) {
+  const size_t n = tasks_.size();
+  for (size_t i = 0; i < n; ++i) into->at[i] = std::max(into->at[i], stamp.known->at[i]);
+  into->at[stamp.task] = std::max(into->at[stamp.task], stamp.epoch);
+}
+
+Stamp World::release() {
+  Task& t = *running_;
+  t.known_shared = true;
+  return {t.known, t.id, t.epoch++};
+}
+
+void World::acquire(const Stamp& stamp) {
+  if (!stamp.known || knows(stamp.task, stamp.epoch)) return;
+  combine(own_known(*running_), stamp);
+}
+
+void World::fence(std::memory_order order) {
+  Task& t = *running_;
+  if (acquires(order) && t.seen) {
+    Clocks* mine = own_known(t);
+    for (size_t i = 0; i < tasks_.size(); ++i) mine->at[i] = std::max(mine->at[i], t.seen->at[i]);
+  }
+  if (order == std::memory_order_seq_cst) {
+    Clocks* mine = own_known(t);
+    for (size_t i = 0; i < tasks_.size(); ++i) mine->at[i] = std::max(mine->at[i], sc_->at[i]);
+    combine(sc_, release());
+  }
+  if (releases(order)) t.fence = release();
+}
+
+Location::Location(uint64_t value) : value_(value) {
+  if (World::current()) in_world();
+}
+
+bool Location::in_world() const {
+  World* w = World::current();
+  if (!w) return false;
+  if (run_ != w->run_id()) {
+    auto& self = const_cast<Location&>(*this);
+    self.run_ = w->run_id();
+    self.owner_ = w->self_id();
+    self.history_ = nullptr;
+    self.has_previous_ = false;
+    self.epoch_ = w->self().epoch;
+    self.release_ = {};
+  }
+  return true;
+}
+
+History& Location::history() const {
+  if (history_) return *history_;
+  World& w = *World::current();
+  history_ = w.new_history();
+  History& h = *history_;
+  h.newest = 0;
+  h.kept = 1;
+  auto put = [&](uint64_t n, uint64_t value, uint32_t epoch, const Stamp& stamp) {
+    Store& s = h.at(n);
+    s.value = value;
+    s.release = stamp;
+    s.writer = owner_;
+    s.seq_cst = false;
+    s.seen.fill(kUnseen);
+    s.seen[owner_] = epoch;
+  };
+  if (has_previous_) {
+    put(0, previous_, previous_epoch_, previous_release_);
+    h.newest = 1;
+    h.kept = 2;
+  }
+  put(h.newest, value_, epoch_, release_);
+  return h;
+}
+
+uint64_t Location::load(std::memory_order order, const Site& site) const {
+  if (!in_world()) return value_;
+  World& w = *World::current();
+  w.point(site);
+  Task& t = w.self();
+  if (!history_ && owner_ == t.id) return value_;
+  History& h = history();
+  const bool seq_cst = order == std::memory_order_seq_cst;
+  const size_t tasks = w.tasks_.size();
+  auto last = [&](const Store& s) {
+    if (s.seen[t.id] != kUnseen || (seq_cst && s.seq_cst)) return true;
+    for (size_t i = 0; i < tasks; ++i) {
+      if (t.known->at[i] >= s.seen[i]) return true;
+    }
+    return false;
+  };
+  uint32_t readable = 1;
+  while (readable < h.kept && !last(h.at(h.newest - (readable - 1)))) ++readable;
+  const uint32_t picked = readable > 1 ? w.choose(Choice::kLoad, readable, site) : 0;
+  Store& s = h.at(h.newest - picked);
+  if (s.seen[t.id] == kUnseen) s.seen[t.id] = t.epoch;
+  if (picked != 0 && w.wants_story()) {
+    w.tell(World::Side::kHost, t.name + " reads an older value at " + site.text());
+  }
+  if (s.release.known) {
+    if (acquires(order)) {
+      w.acquire(s.release);
+    } else if (!w.knows(s.release.task, s.release.epoch)) {
+      if (!t.seen) t.seen = w.new_clocks();
+      w.combine(t.seen, s.release);
+    }
+  }
+  return s.value;
+}
+
+void Location::store(uint64_t value, std::memory_order order, const Site& site) {
+  if (!in_world()) {
+    value_ = value;
+    return;
+  }
+  World::current()->point(site);
+  put(value, order, false);
+}
+
+bool Location::begin_update(const Site& site) const {
+  if (!in_world()) return false;
+  World& w = *World::current();
+  w.point(site);
+  if (!history_ && owner_ != w.self_id()) history();
+  return true;
+}
+
+void Location::acquire_newest(std::memory_order order) const {
+  if (!history_) return;
+  World& w = *World::current();
+  Task& t = w.self();
+  Store& s = history_->at(history_->newest);
+  if (s.seen[t.id] == kUnseen) s.seen[t.id] = t.epoch;
+  if (!s.release.known) return;
+  if (acquires(order)) {
+    w.acquire(s.release);
+  } else if (!w.knows(s.release.task, s.release.epoch)) {
+    if (!t.seen) t.seen = w.new_clocks();
+    w.combine(t.seen, s.release);
+  }
+}
+
+void Location::put(uint64_t value, std::memory_order order, bool update) {
+  World& w = *World::current();
+  Task& t = w.self();
+  const uint32_t epoch = t.epoch;
+  Stamp stamp = releases(order) ? w.release() : t.fence;
+  if (!history_ && owner_ != t.id) history();
+  if (update) {
+    // A read-modify-write goes on with the release sequence.
+    const Stamp& before = history_ ? history_->at(history_->newest).release : release_;
+    if (before.known) {
+      if (!stamp.known) {
+        stamp = before;
+      } else if (before.task != stamp.task && stamp.known->at[before.task] < before.epoch) {
+        Clocks* both = w.new_clocks();
+        *both = *stamp.known;
+        w.combine(both, before);
+        stamp.known = both;
+      }
+    }
+  }
+  if (!history_) {
+    previous_ = value_;
+    previous_epoch_ = epoch_;
+    previous_release_ = release_;
+    has_previous_ = true;
+    value_ = value;
+    epoch_ = epoch;
+    release_ = stamp;
+    return;
+  }
+  value_ = value;
+  History& h = *history_;
+  ++h.newest;
+  if (h.kept < kStoresKept) ++h.kept;
+  Store& s = h.at(h.newest);
+  s.value = value;
+  s.release = stamp;
+  s.writer = t.id;
+  s.seq_cst = order == std::memory_order_seq_cst;
+  s.seen.fill(kUnseen);
+  s.seen[t.id] = epoch;
+}
+
+bool Location::compare_exchange(uint64_t& expected, uint64_t desired, std::memory_order success,
+                                std::memory_order failure, const Site& site) {
+  if (!begin_update(site)) {
+    if (value_ != expected) {
+      expected = value_;
+      return false;
+    }
+    value_ = desired;
+    return true;
+  }
+  if (value_ != expected) {
+    acquire_newest(failure);
+    expected = value_;
+    return false;
+  }
+  acquire_newest(success);
+  put(desired, success, true);
+  return true;
+}
+
+// ---- races ---------------------------------------------------------------------------------------------------------
+
+void Guarded::race(const char* what, TaskId with, const Site& site) const {
+  World& w = *World::current();
+  (void)with;
+  w.violate("race", w.self().name + ' ' + what + " at " + site.text());
+}
+
+void Guarded::read(const Site& site) const {
+  World* w = World::current();
+  if (!w) return;
+  if (run_ != w->run_id()) {
+    run_ = w->run_id();
+    write_epoch_ = 0;
+    reads_.clear();
+  }
+  if (write_epoch_ != 0 && !w->knows(writer_, write_epoch_)) {
+    race("reads what another task wrote without anything between them that orders it,", writer_, site);
+  }
+  const TaskId self = w->self_id();
+  for (auto& [task, epoch] : reads_) {
+    if (task != self) continue;
+    epoch = w->self().epoch;
+    return;
+  }
+  reads_.emplace_back(self, w->self().epoch);
+}
+
+void Guarded::write(const Site& site) {
+  World* w = World::current();
+  if (!w) return;
+  if (run_ != w->run_id()) {
+    run_ = w->run_id();
+    write_epoch_ = 0;
+    reads_.clear();
+  }
+  if (write_epoch_ != 0 && !w->knows(writer_, write_epoch_)) {
+    race("writes what another task wrote without anything between them that orders it,", writer_, site);
+  }
+  for (const auto& [task, epoch] : reads_) {
+    if (!w->knows(task, epoch)) {
+      race("writes what another task reads without anything between them that orders it,", task, site);
+    }
+  }
+  reads_.clear();
+  writer_ = w->self_id();
+  write_epoch_ = w->self().epoch;
+}
+
+// ---- locks and objects ---------------------------------------------------------------------------------------------
+
+uint16_t World::new_lock(const Site& first_use) {
+  locks_.push_back({first_use, {}});
+  return static_cast<uint16_t>(locks_.size() - 1);
+}
+
+bool World::lock_leads_to(uint16_t from, uint16_t to) const {
+  std::vector<uint16_t> open{from};
+  std::vector<bool> seen(locks_.size());
+  while (!open.empty()) {
+    const uint16_t at = open.back();
+    open.pop_back();
+    if (at == to) return true;
+    if (seen[at]) continue;
+    seen[at] = true;
+    open.insert(open.end(), locks_[at].after.begin(), locks_[at].after.end());
+  }
+  return false;
+}
+
+void World::locked(uint16_t lock, const Site& site) {
+  auto& held = running_->locks;
+  for (uint16_t h : held) {
+    auto& after = locks_[h].after;
+    if (std::find(after.begin(), after.end(), lock) != after.end()) continue;
+    if (lock_leads_to(lock, h)) {
+      violate("lock-order", running_->name + " takes the lock of " + locks_[lock].first_use.text() + " at " +
+                                site.text() + " while it holds that of " + locks_[h].first_use.text() +
+                                "; elsewhere they are taken the other way round");
+    }
+    after.push_back(lock);
+  }
+  held.push_back(lock);
+}
+
+void World::unlocked(uint16_t lock) {
+  auto& held = running_->locks;
+  for (size_t i = held.size(); i-- > 0;) {
+    if (held[i] != lock) continue;
+    held.erase(held.begin() + static_cast<std::ptrdiff_t>(i));
+    return;
+  }
+}
+
+uint32_t World::track(std::string_view kind) {
+  tracked_.push_back({++tracked_ids_, kind});
+  return tracked_ids_;
+}
+
+void World::untrack(uint32_t id, std::string_view kind) {
+  for (size_t i = tracked_.size(); i-- > 0;) {
+    if (tracked_[i].id != id) continue;
+    tracked_[i] = tracked_.back();
+    tracked_.pop_back();
+    return;
+  }
+  violate("double-free", "a " + std::string(kind) + " ends twice");
+}
+
+void World::allow_fault(std::string name, unsigned times) { faults_.emplace_back(std::move(name), times); }
+
+bool World::fault(std::string_view name) {
+  for (auto& [allowed, times] : faults_) {
+    if (allowed != name || times == 0) continue;
+    if (choose(Choice::kData, 2, Site(allowed)) == 0) return false;
+    --times;
+    if (story_) tell(Side::kHost, "FAULT " + allowed);
+    return true;
+  }
+  return false;
+}
+
+}  // namespace bmcpair::rt::inline modelled

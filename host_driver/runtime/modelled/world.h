@@ -1,0 +1,342 @@
+// The modelled runtime's world: tasks (fibers) under a Director, virtual time, the C++ memory model, and the oracles that
+// every program has (deadlock, lost wake-up, lock order, race, use after free, leak, no end).
+//
+// One OS thread runs a world from its first task to its end; tasks change only at scheduling points. So code of the
+// world's own needs no lock, and a run is determined by the director's answers alone.
+//
+// Memory. Each location keeps its last stores. A store carries what its thread had released; a load may read any store
+// that coherence and happens-before leave to it, the newest first (Choice::kLoad). Modification order is the
+// order of execution. seq_cst loads read no older than the last seq_cst store.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "host_driver/runtime/modelled/director.h"
+#include "host_driver/runtime/modelled/fiber.h"
+#include "proto/base/time.h"
+
+namespace bmcpair::rt::inline modelled {
+
+namespace detail {
+class CrossCalls;
+}
+
+constexpr unsigned kTasksMax = 64;
+constexpr unsigned kStoresKept = 6;  // of one location
+
+// A vector clock; immutable once anybody else has a pointer to it. Lives until the run is over.
+struct Clocks {
+  std::array<uint32_t, kTasksMax> at;
+};
+
+// What a release hands over.
+struct Stamp {
+  const Clocks* known = nullptr;  // null: nothing
+  TaskId task = 0;
+  uint32_t epoch = 0;
+};
+
+// ---- tasks ---------------------------------------------------------------------------------------------------------
+
+struct Task {
+  enum class State : uint8_t { kReady, kBlocked, kDone };
+
+  TaskId id = 0;
+  State state = State::kReady;
+  bool daemon = false;  // may wait for ever: nobody misses it at the end
+  bool device = false;  // not of the host: a panic does not stop it
+  bool frozen = false;  // stopped by a panic
+  std::string name;
+  Fiber fiber;
+  std::function<void()> function;
+
+  Instant wake_at = kNever;
+  bool timed_out = false;
+  const void* waits_on = nullptr;
+  std::string_view waits_for;  // "mutex", "wait queue"...
+  Site waits_at{std::string_view()};
+  const std::function<bool()>* condition = nullptr;  // of a wait queue
+
+  // Memory.
+  uint32_t epoch = 1;
+  Clocks* known = nullptr;
+  bool known_shared = false;
+  Stamp fence;            // of the last release fence
+  Clocks* seen = nullptr;  // what relaxed loads would have acquired, for the next acquire fence
+
+  std::vector<uint16_t> locks;  // held, in order
+  Stamp end;
+  unsigned rcu_sections = 0;
+  int cpu = -1;  // its number among those that cross-call; -1: nobody has yet
+  bool in_calls = false;
+  bool in_panic = false;
+};
+
+// ---- memory --------------------------------------------------------------------------------------------------------
+
+struct Store {
+  uint64_t value = 0;
+  Stamp release;
+  TaskId writer = 0;
+  bool seq_cst = false;
+  // Of each task, its epoch when it first saw this store. A task that knows of such an epoch reads nothing older.
+  std::array<uint32_t, kTasksMax> seen;
+};
+
+struct History {
+  std::array<Store, kStoresKept> ring;
+  uint64_t newest = 0;  // counts up
+  unsigned kept = 0;
+  Store& at(uint64_t n) { return ring[n % kStoresKept]; }
+};
+
+// An atomic variable. Until a second task touches it, it needs no history: only the newest store and the one before.
+class Location {
+ public:
+  explicit Location(uint64_t value);
+  Location(const Location&) = delete;
+  Location& operator=(const Location&) = delete;
+
+  uint64_t load(std::memory_order order, const Site& site) const;
+  void store(uint64_t value, std::memory_order order, const Site& site);
+  // f(old) is stored.
+  template <class F>
+  uint64_t update(std::memory_order order, const Site& site, F f) {
+    uint64_t old = 0;
+    if (begin_update(site)) {
+      old = newest();
+      acquire_newest(order);
+      put(f(old), order, true);
+    } else {
+      old = value_;
+      value_ = f(old);
+    }
+    return old;
+  }
+  bool compare_exchange(uint64_t& expected, uint64_t desired, std::memory_order success, std::memory_order failure,
+                        const Site& site);
+
+ private:
+  bool begin_update(const Site& site) const;
+  uint64_t newest() const { return value_; }
+  void acquire_newest(std::memory_order order) const;
+  void put(uint64_t value, std::memory_order order, bool update);
+  bool in_world() const;
+  History& history() const;
+
+  uint64_t value_;  // of the newest store
+  uint64_t previous_ = 0;
+  mutable History* history_ = nullptr;
+  mutable uint64_t run_ = 0;  // that the rest belongs to
+  mutable TaskId owner_ = 0;
+  bool has_previous_ = false;
+  uint32_t epoch_ = 0;  // of the newest store, and of the one before
+  uint32_t previous_epoch_ = 0;
+  Stamp release_;
+  Stamp previous_release_;
+};
+
+// Plain data that several tasks touch: the race detector's.
+class Guarded {
+ public:
+  void read(const Site& site) const;
+  void write(const Site& site);
+
+ private:
+  struct Epochs {
+    std::array<uint32_t, kTasksMax> at;
+  };
+  void race(const char* what, TaskId with, const Site& site) const;
+  mutable uint64_t run_ = 0;
+  mutable TaskId writer_ = 0;
+  mutable uint32_t write_epoch_ = 0;
+  mutable std::vector<std::pair<TaskId, uint32_t>> reads_;
+};
+
+// ---- the world -----------------------------------------------------------------------------------------------------
+
+struct WorldOptions {
+  uint64_t steps_max = 200'000;
+  Duration time_max = std::chrono::hours(2);
+  bool story = false;
+};
+
+struct Verdict {
+  std::string oracle;
+  std::string sentence;
+};
+
+class World {
+ public:
+  enum class Side : uint8_t { kHost, kBmc, kBoth };
+  using StoryFunction = std::function<void(Instant, uint64_t step, Side, std::string_view who, std::string text)>;
+
+  World(Director& director, WorldOptions options, StoryFunction story = {});
+  ~World();
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+
+  // Of the OS thread that runs it; null outside of a run.
+  static World* current() { return current_; }
+
+  // Runs main, and returns when it has returned or an oracle was violated. Once.
+  void run(std::function<void()> main);
+  const std::string& oracle() const { return oracle_; }
+  const std::string& sentence() const { return sentence_; }
+  uint64_t steps() const { return steps_; }
+  uint64_t hash() const { return hash_; }
+  Instant now() const { return now_; }
+  uint64_t run_id() const { return run_id_; }
+
+  // Ends the run. From a task.
+  [[noreturn]] void violate(std::string_view oracle, std::string sentence);
+  bool wants_story() const { return static_cast<bool>(story_); }
+  void tell(Side side, std::string text);
+  void note(uint64_t value) { hash_ = (hash_ ^ value) * 1099511628211ull; }
+
+  // ---- for rt
+  // A scheduling point.
+  void point(const Site& site) {
+    if (quiet_) return;
+    if (++steps_ > options_.steps_max) no_end();
+    if (!ready_.empty() || next_wake_ != kNever) decide(site);
+    if (calls_) run_calls();
+  }
+  // Others go first, if there are any, and time passes if there are none.
+  void yield(const Site& site);
+  void sleep_until(Instant deadline, const Site& site);
+  void advance(Duration d) {
+    now_ += d;
+    if (now_ >= next_wake_) wake_due();
+  }
+  // Until woken; false when the deadline has passed first.
+  bool block(const void* on, std::string_view what, const Site& site, Instant deadline);
+  // Those blocked on it, or the first of them, become ready.
+  void wake_all(const void* on);
+  void wake_one(const void* on);
+  bool anybody_waits(const void* on) const;
+  uint32_t choose(Choice kind, uint32_t n, const Site& site);
+  // Until when a stall begun now lasts.
+  Instant stall_until(uint32_t index) const;
+
+  enum class Kind : uint8_t { kThread, kDaemon, kDevice };
+  Task& start_task(std::string name, std::function<void()> function, Kind kind);
+  // Until it has ended.
+  void join(Task& task, const Site& site);
+  Task& self() { return *running_; }
+  TaskId self_id() const { return running_->id; }
+
+  // Memory.
+  Stamp release();
+  void acquire(const Stamp& stamp);
+  void fence(std::memory_order order);
+  // Whether the running task knows of the epoch.
+  bool knows(TaskId task, uint32_t epoch) const {
+    return task == running_->id || running_->known->at[task] >= epoch;
+  }
+  History* new_history();
+
+  // Locks, for their order.
+  uint16_t new_lock(const Site& first_use);
+  void locked(uint16_t lock, const Site& site);
+  void unlocked(uint16_t lock);
+
+  // Tracked objects.
+  uint32_t track(std::string_view kind);
+  void untrack(uint32_t id, std::string_view kind);
+  size_t tracked() const { return tracked_.size(); }
+
+  // Fault points that may fire, each at most so often.
+  void allow_fault(std::string name, unsigned times);
+  bool fault(std::string_view name);
+
+  // Cross-calls and panic (cross_call.cc).
+  bool cross_call(void (*function)(void*), void* argument, bool wait, Duration limit);
+  bool begin_panic();
+  void end_panic();
+  bool panicking() const { return panic_.begun; }
+
+ private:
+  friend class Location;
+
+  void decide(const Site& site);
+  void switch_away(const Site& site);
+  void run_task(Task& next);
+  void make_ready(Task& task);
+  void wake_due();
+  void find_next_wake();
+  // Everybody but the task that runs and the devices stops, until thaw().
+  void freeze_others();
+  void thaw();
+  void start_calls();
+  void enlist(Task& task);
+  void fall_asleep(Task& task);
+  void wake_up(Task& task);
+  void park_if_panicking(Task& task);
+  void run_calls();
+  [[noreturn]] void finish();
+  [[noreturn]] void no_end();
+  [[noreturn]] void deadlock();
+  void check_end();
+  Clocks* new_clocks();
+  Clocks* own_known(Task& task);
+  void combine(Clocks* into, const Stamp& stamp);
+  std::string who_waits() const;
+  static void task_main(void* argument);
+
+  static thread_local World* current_;
+
+  Director& director_;
+  const WorldOptions options_;
+  const StoryFunction story_;
+  const uint64_t run_id_;
+
+  Fiber root_;
+  std::vector<std::unique_ptr<Task>> tasks_;
+  std::vector<Task*> ready_;  // in the order in which they became so; without the one that runs
+  Task* running_ = nullptr;
+  Instant now_{};
+  Instant next_wake_ = kNever;
+  uint64_t steps_ = 0;
+  uint64_t hash_ = 14695981039346656037ull;
+  std::shared_ptr<detail::CrossCalls> calls_;  // null before the first
+  struct Panic {
+    bool begun = false;
+    TaskId task = 0;
+  };
+  Panic panic_;
+  bool over_ = false;
+  bool quiet_ = false;  // nothing is decided, and nobody else goes on
+  std::string oracle_;
+  std::string sentence_;
+  std::vector<TaskId> ids_;
+
+  std::vector<std::unique_ptr<Clocks[]>> clock_blocks_;
+  size_t clocks_used_ = 0;
+  std::vector<std::unique_ptr<History[]>> history_blocks_;
+  size_t histories_used_ = 0;
+  Clocks* sc_ = nullptr;
+
+  struct Lock {
+    Site first_use;
+    std::vector<uint16_t> after;  // locks taken while this one was held
+  };
+  std::vector<Lock> locks_;
+  bool lock_leads_to(uint16_t from, uint16_t to) const;
+
+  struct TrackedObject {
+    uint32_t id;
+    std::string_view kind;
+  };
+  std::vector<TrackedObject> tracked_;
+  uint32_t tracked_ids_ = 0;
+  std::vector<std::pair<std::string, unsigned>> faults_;
+};
+
+}  // namespace bmcpair::rt::inline modelled
