@@ -12,6 +12,10 @@
 #include "host_driver/runtime/modelled/director.h"
 #include "proto/base/time.h"
 
+namespace bmcpair::trace {
+class Recorder;
+}
+
 namespace bmcpair::lab {
 
 using rt::Choice;
@@ -32,6 +36,9 @@ struct StoryLine {
 struct RunOptions {
   bool story = false;  // otherwise no line is made
   std::function<void(const StoryLine&)> on_line;  // with story; may be empty: the lines are in the outcome
+  // Null, or where register accesses, the interrupt line, messages and faults go (bmc_lab --vcd, --pcap...). The story's lines
+  // are added by who asked.
+  trace::Recorder* recorder = nullptr;
 };
 
 struct Outcome {

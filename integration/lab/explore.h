@@ -13,6 +13,7 @@
 #include "integration/lab/strategy.h"
 #include "integration/lab/token.h"
 #include "proto/base/result.h"
+#include "proto/trace/trace.h"
 
 namespace bmcpair::lab {
 
@@ -116,8 +117,9 @@ struct ReplayResult {
   ChoiceLog log;
   std::vector<Replay::Decision> decisions;
   std::optional<Divergence> divergence;
+  trace::Trace recorded;  // of the experiment's own recorder, when it was wanted
 };
-ReplayResult replay(const Experiment& experiment, const std::string& profile, const ChoiceLog& log);
+ReplayResult replay(const Experiment& experiment, const std::string& profile, const ChoiceLog& log, bool record = false);
 
 // kInvalidArgument, naming those there are.
 Status check_profile(const Experiment& experiment, const std::string& profile);

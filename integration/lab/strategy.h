@@ -115,10 +115,10 @@ uint64_t seed_of_run(uint64_t seed, uint64_t run);
 
 // Every schedule within bounds, each once, depth first.
 struct Bounds {
-  uint32_t preemptions = 2;  // a task is not picked although it ran last and could go on
+  uint32_t preemptions = 2;  // another task is picked although the one that runs could go on
   uint32_t deviations = 1;   // kDuration, kLoad and kData other than 0
   uint32_t stalls = 0;       // kTask from tasks.size() on
-  bool delays = false;       // count every kTask pick but 0 as a preemption, also where the one that ran has blocked
+  bool delays = false;       // every kTask pick but 0 counts as a preemption, also where the one that ran has blocked
   uint32_t total = UINT32_MAX;  // of the three together
 };
 
@@ -159,7 +159,6 @@ class Exhaustive final : public RecordingDirector {
   size_t forced_ = 0;  // points_ before it are repeated by the run under way
   size_t at_ = 0;
   uint32_t preemptions_ = 0, deviations_ = 0, stalls_ = 0;
-  uint32_t last_task_ = UINT32_MAX;
   bool cut_by_total_ = false;
   std::string divergence_;
 };
