@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <cstdio>
 #include <deque>
 #include <map>
@@ -12,25 +11,16 @@
 #include <utility>
 
 #include "bmc_emu/board/interface_faults.h"
+#include "bmc_emu/board/slot.h"
 #include "proto/ipmi/message.h"
 
 namespace bmcpair::board {
 namespace {
 
-constexpr size_t kAccessTraceMax = 4096;
 constexpr size_t kMessageTraceMax = 512;
-constexpr size_t kPendingMax = 8;
-constexpr size_t kSignalsMax = 256;  // on their way to one host
-// A run on a host's own thread that took longer (the disk) leaves so many more to the workers.
-constexpr Duration kLongRun = std::chrono::microseconds(500);
-constexpr unsigned kLeftToWorkers = 64;
-// Steps of the BMC's actor that one visit may catch up with; what is left stays due.
-constexpr int kStepsMax = 1024;
 // How long the host gets to fetch the answer to its reset command before the registers go away, beyond the latencies.
 constexpr Duration kResetGrace = std::chrono::milliseconds(5);
 
-constexpr int64_t rep(Instant t) { return t.time_since_epoch().count(); }
-constexpr Instant instant(int64_t r) { return Instant(Duration(r)); }
 constexpr Instant later(Instant t, Duration d) { return d > kNever - t ? kNever : t + d; }
 
 std::string seconds_text(Duration d) {
@@ -38,523 +28,6 @@ std::string seconds_text(Duration d) {
   std::snprintf(text, sizeof text, "%.1f s", std::chrono::duration<double>(d).count());
   return text;
 }
-
-// Events leave in the order they happened, one at a time, with no lock of a board held. Whoever finds a delivery going
-// on leaves its events to it.
-class EventQueue {
- public:
-  bool wanted() const { return wanted_.load(std::memory_order_relaxed); }
-
-  void set(Board::EventFunction f) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    if (deliverer_ != std::this_thread::get_id()) {
-      idle_.wait(lock, [this] { return deliverer_ == std::thread::id(); });
-    }
-    wanted_ = static_cast<bool>(f);
-    function_ = std::make_shared<Board::EventFunction>(std::move(f));
-    if (!wanted_) events_.clear();
-  }
-
-  void send(std::vector<BoardEvent> events) {
-    if (events.empty()) return;
-    std::unique_lock<std::mutex> lock(mutex_);
-    if (!wanted()) return;
-    for (BoardEvent& event : events) events_.push_back(std::move(event));
-    if (deliverer_ != std::thread::id()) return;
-    deliverer_ = std::this_thread::get_id();
-    while (!events_.empty()) {
-      BoardEvent event = std::move(events_.front());
-      events_.pop_front();
-      auto function = function_;
-      lock.unlock();
-      if (function && *function) (*function)(event);
-      lock.lock();
-    }
-    deliverer_ = std::thread::id();
-    idle_.notify_all();
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable idle_;
-  std::deque<BoardEvent> events_;
-  std::thread::id deliverer_;
-  std::shared_ptr<Board::EventFunction> function_;
-  std::atomic<bool> wanted_{false};
-};
-
-// What the board was given, kept alive by every port: a port may outlive its board.
-struct Hooks {
-  Board::NowFunction now;
-  Board::WakeFunction wake;
-  std::function<void()> run_here;  // does what is due on the caller's thread, and wakes for the rest
-  std::atomic<int> calls_out{0};   // wakes and runs in progress; counted up only under the lock of a slot that is up
-  EventQueue events;
-};
-
-BoardEvent attachment_event(const std::string& bmc, const std::string& interface, Instant at, const char* kind,
-                            std::string who) {
-  BoardEvent event;
-  event.bmc = bmc;
-  event.interface = interface;
-  event.at = at;
-  event.kind = kind;
-  event.change.kind = firmware::Change::Kind::kEvent;
-  event.change.text = std::move(who);
-  return event;
-}
-
-BoardEvent fault_event(const std::string& bmc, const std::string& interface, const InterfaceFaults::Fired& fired) {
-  BoardEvent event = attachment_event(bmc, interface, fired.at, "fault", fired.text);
-  event.change.value = fired.id;
-  return event;
-}
-
-// The last accesses of one interface, oldest first when read.
-class AccessRing : public hardware::TraceSink {
- public:
-  void on_access(const hardware::Access& access) override {
-    if (ring_.size() < kAccessTraceMax) {
-      ring_.push_back(access);
-    } else {
-      ring_[next_] = access;
-      next_ = (next_ + 1) % kAccessTraceMax;
-    }
-  }
-  std::vector<hardware::Access> read() const {
-    std::vector<hardware::Access> out(ring_.begin() + static_cast<std::ptrdiff_t>(next_), ring_.end());
-    out.insert(out.end(), ring_.begin(), ring_.begin() + static_cast<std::ptrdiff_t>(next_));
-    return out;
-  }
-  void clear() {
-    ring_.clear();
-    next_ = 0;
-  }
-
- private:
-  std::vector<hardware::Access> ring_;
-  size_t next_ = 0;
-};
-
-// What waits for the firmware.
-struct Pending {
-  enum class What : uint8_t { kRequest, kHostReset, kHostRunning };
-  What what = What::kRequest;
-  hardware::TakenRequest request;
-  std::shared_ptr<hardware::MessageFace> face;  // that the request came by; null: the registers
-};
-
-// One attached host. Its fields but the handlers are guarded by its slot's mutex; the handlers and what they were told
-// by deliver_mutex, which is never taken with the slot's mutex held (the other way round is the rule).
-struct Endpoint {
-  uint64_t id = 0;
-  std::string who;
-  Instant since{};
-  bool up = true;
-  std::string reason;
-  bool wants_interrupt = false;  // a handler is set
-  bool wants_signals = false;    // the same, of a host by messages
-  std::deque<HostSignal> outbox;
-
-  std::mutex deliver_mutex;
-  registers::RegisterPort::InterruptHandler on_interrupt;
-  registers::RegisterPort::LinkHandler on_link;
-  MessagePort::SignalHandler on_signal;
-  bool told_level = false;
-  uint64_t told_rises = 0;
-  bool told_down = false;
-};
-
-// One interface with its attachment: the manager of reference H.2. The mutex is held for a register access or for
-// actor steps only.
-struct Slot {
-  std::string bmc;
-  InterfaceConfig config;
-  std::shared_ptr<Hooks> hooks;
-
-  std::mutex mutex;
-  std::unique_ptr<hardware::Interface> hardware;
-  Instant last{};  // instants handed to the hardware never go back
-  bool closing = false;
-  std::shared_ptr<Endpoint> endpoint;
-  std::deque<Pending> pending;
-  InterfaceStatistics statistics;
-  const std::shared_ptr<MessageService> message_service = std::make_shared<MessageService>();
-  // While the host is one by messages; the hardware is then idle.
-  std::shared_ptr<hardware::MessageFace> face;
-  std::vector<HostSignal> after_reply;  // to follow the open request's response
-  bool attention = false;               // as the firmware has it
-  uint8_t global_enables = 0;
-  bool line = false;
-  bool wants_hardware_reset = false;
-  std::unique_ptr<InterfaceFaults> faults;  // null: no rule is here
-  std::optional<bool> fault_reset;          // a fault has reset the BMC: cold?
-  bool deliver = false;
-  std::unique_ptr<AccessRing> trace;
-
-  // Written under the mutex, read without it.
-  std::atomic<int64_t> due{rep(kNever)};  // of the actor, and of telling the host about its interrupt line
-  std::atomic<bool> work{false};          // something waits for the firmware
-
-  std::string path() const { return bmc + "/" + config.name; }
-
-  Instant at(Instant now) {
-    last = std::max(last, now);
-    return last;
-  }
-
-  // The actor does what was due until now, each step at its own instant: whoever comes late, a host's access or
-  // a worker, finds the registers as they would be.
-  void advance(Instant now) {
-    for (int i = 0; i < kStepsMax && hardware->next_due() <= now; ++i) {
-      if (auto request = hardware->step(at(hardware->next_due()))) {
-        add_pending({Pending::What::kRequest, std::move(*request), nullptr});
-      }
-      note_line();
-    }
-    if (!face) return;
-    if (auto reply = face->step(at(now))) {
-      signal({HostSignal::Kind::kResponse, reply->tag, false, std::move(reply->message), {}, reply->fault});
-      release_after_reply();
-    }
-  }
-
-  void add_pending(Pending what) {
-    if (what.what == Pending::What::kRequest) ++statistics.requests;
-    if (pending.size() >= kPendingMax) {
-      pending.pop_front();
-      ++statistics.responses_dropped;
-    }
-    pending.push_back(std::move(what));
-  }
-
-  // To the host by messages, if there is one.
-  void signal(HostSignal what) {
-    if (!endpoint || !face) return;
-    // Handlers do not block, so this is never met but by a host that has none yet.
-    if (endpoint->outbox.size() >= kSignalsMax) return;
-    endpoint->outbox.push_back(std::move(what));
-    if (endpoint->wants_signals) deliver = true;
-  }
-  void release_after_reply() {
-    for (HostSignal& what : std::exchange(after_reply, {})) signal(std::move(what));
-  }
-
-  void note_line() {
-    bool level = hardware->interrupt_line();
-    if (level == line) return;
-    line = level;
-    if (level) ++statistics.interrupts;
-    if (endpoint && endpoint->wants_interrupt) deliver = true;
-  }
-
-  // True when something became due earlier than anybody who waits for it knows.
-  bool publish(Instant now) {
-    Instant next = deliver ? now : hardware->next_due();
-    if (face) next = std::min(next, face->next_due());
-    if (faults) {
-      if (auto cold = hardware->take_reset_request()) fault_reset = cold;
-    }
-    bool has_work = !pending.empty() || wants_hardware_reset || fault_reset;
-    bool earlier =
-        rep(next) < due.load(std::memory_order_relaxed) || (has_work && !work.load(std::memory_order_relaxed));
-    due.store(rep(next));
-    work.store(has_work);
-    return earlier;
-  }
-
-  // Faults that fired since the last call, for those who watch. Under the mutex; sent when it is released.
-  void take_fired(std::vector<BoardEvent>& out) {
-    if (!faults || !faults->has_fired()) return;
-    const bool wanted = hooks->events.wanted();
-    for (const InterfaceFaults::Fired& fired : faults->take_fired()) {
-      if (wanted) out.push_back(fault_event(bmc, config.name, fired));
-    }
-  }
-
-  // A host that went away, as a reset of its side: nothing of its conversation is left to the next one.
-  void forget_conversation() {
-    statistics.responses_dropped += pending.size();
-    pending.clear();
-    wants_hardware_reset = false;
-    face.reset();
-    after_reply.clear();
-    hardware->forget_host(at(hooks->now()));
-    note_line();
-  }
-};
-
-// Calls the board's wake function with no lock held, counted so that a shutdown can wait for it.
-class Waker {
- public:
-  explicit Waker(Hooks& hooks) : hooks_(hooks) {}
-  // Under the mutex of a slot that is up.
-  void ask() {
-    if (asked_) return;
-    asked_ = true;
-    hooks_.calls_out.fetch_add(1);
-  }
-  // No lock held. here: the board's work is done instead.
-  void run(bool here = false) {
-    if (!asked_) return;
-    here ? hooks_.run_here() : hooks_.wake();
-    hooks_.calls_out.fetch_sub(1);
-    asked_ = false;
-  }
-
- private:
-  Hooks& hooks_;
-  bool asked_ = false;
-};
-
-// Tells an endpoint what changed of line and link, in order, each once. No lock held.
-void tell(Slot& slot, const std::shared_ptr<Endpoint>& endpoint) {
-  std::lock_guard<std::mutex> one_at_a_time(endpoint->deliver_mutex);
-  for (;;) {
-    bool level = false;
-    uint64_t rises = 0;
-    registers::LinkState link;
-    std::deque<HostSignal> signals;
-    {
-      std::lock_guard<std::mutex> lock(slot.mutex);
-      link = {endpoint->up, 1, endpoint->reason};
-      if (endpoint->wants_signals) signals.swap(endpoint->outbox);
-      level = endpoint->up && slot.endpoint == endpoint && slot.line;
-      rises = slot.statistics.interrupts;
-      if (slot.endpoint == endpoint) slot.deliver = false;
-    }
-    bool pulse = level && endpoint->told_level && rises != endpoint->told_rises;  // fell and rose since
-    bool level_changed = level != endpoint->told_level || pulse;
-    // Nobody to tell yet: whoever sets a handler later is told then.
-    bool link_changed = !link.up && !endpoint->told_down && (endpoint->on_link || endpoint->on_signal);
-    if (!level_changed && !link_changed && signals.empty()) break;
-    for (const HostSignal& what : signals) {
-      if (endpoint->on_signal) endpoint->on_signal(what);
-    }
-    endpoint->told_rises = rises;
-    endpoint->told_level = pulse ? false : level;
-    if (level_changed && endpoint->on_interrupt) endpoint->on_interrupt(endpoint->told_level);
-    if (link_changed) {
-      endpoint->told_down = true;
-      if (endpoint->on_link) endpoint->on_link(link);
-      if (endpoint->on_signal) endpoint->on_signal({HostSignal::Kind::kLinkDown, 0, false, {}, link.reason});
-    }
-  }
-}
-
-// No lock held. A host leaves its interface, unless it was made to before.
-void let_go(Slot& slot, const std::shared_ptr<Endpoint>& endpoint) {
-  {
-    // First the handlers: after this none is running.
-    std::lock_guard<std::mutex> deliver(endpoint->deliver_mutex);
-    endpoint->on_interrupt = nullptr;
-    endpoint->on_link = nullptr;
-    endpoint->on_signal = nullptr;
-  }
-  Waker waker(*slot.hooks);
-  bool was_attached = false;
-  {
-    std::lock_guard<std::mutex> lock(slot.mutex);
-    if (slot.endpoint == endpoint) {
-      was_attached = true;
-      slot.endpoint.reset();
-      endpoint->up = false;
-      endpoint->wants_interrupt = false;
-      endpoint->wants_signals = false;
-      slot.deliver = false;
-      if (!slot.closing) {
-        slot.forget_conversation();
-        if (slot.publish(slot.last)) waker.ask();
-      }
-    }
-  }
-  waker.run();
-  if (was_attached && slot.hooks->events.wanted()) {
-    slot.hooks->events.send({attachment_event(slot.bmc, slot.config.name, slot.last, "detached", endpoint->who)});
-  }
-}
-
-// A host's hold on an interface. Keeps slot and endpoint alive by itself; the board may go first.
-class Port : public registers::RegisterPort {
- public:
-  Port(std::shared_ptr<Slot> slot, std::shared_ptr<Endpoint> endpoint)
-      : slot_(std::move(slot)), endpoint_(std::move(endpoint)) {}
-
-  ~Port() override { let_go(*slot_, endpoint_); }
-
-  uint8_t read(uint16_t offset) override {
-    uint8_t value = 0xff;
-    access([&](Slot& slot, Instant now) {
-      ++slot.statistics.host_reads;
-      value = slot.hardware->host_read(offset, now);
-    }, 1);
-    return value;
-  }
-
-  void write(uint16_t offset, uint8_t value) override {
-    access([&](Slot& slot, Instant now) {
-      ++slot.statistics.host_writes;
-      slot.hardware->host_write(offset, value, now);
-    }, 1);
-  }
-
-  void read_burst(uint16_t offset, std::span<uint8_t> out) override {
-    std::fill(out.begin(), out.end(), static_cast<uint8_t>(0xff));
-    size_t i = 0;
-    access([&](Slot& slot, Instant now) {
-      ++slot.statistics.host_reads;
-      out[i++] = slot.hardware->host_read(offset, now);
-    }, out.size());
-  }
-
-  void write_burst(uint16_t offset, std::span<const uint8_t> in) override {
-    size_t i = 0;
-    access([&](Slot& slot, Instant now) {
-      ++slot.statistics.host_writes;
-      slot.hardware->host_write(offset, in[i++], now);
-    }, in.size());
-  }
-
-  registers::InterfaceKind kind() const override { return slot_->config.kind; }
-  bool has_interrupt() const override { return slot_->config.interrupt; }
-  uint64_t endpoint() const override { return endpoint_->id; }
-
-  void set_interrupt_handler(InterruptHandler handler) override {
-    bool wanted = handler && slot_->config.interrupt;
-    {
-      std::lock_guard<std::mutex> deliver(endpoint_->deliver_mutex);
-      endpoint_->on_interrupt = wanted ? std::move(handler) : nullptr;
-      endpoint_->told_level = false;
-    }
-    Waker waker(*slot_->hooks);
-    {
-      std::lock_guard<std::mutex> lock(slot_->mutex);
-      endpoint_->wants_interrupt = wanted;
-      if (slot_->endpoint == endpoint_ && endpoint_->up) {
-        slot_->deliver = wanted && slot_->line;  // an interrupt that was already pending is told too
-        if (slot_->publish(slot_->last)) waker.ask();
-      }
-    }
-    waker.run();
-  }
-
-  registers::LinkState link() const override {
-    std::lock_guard<std::mutex> lock(slot_->mutex);
-    return {endpoint_->up, 1, endpoint_->reason};
-  }
-
-  void set_link_handler(LinkHandler handler) override {
-    {
-      std::lock_guard<std::mutex> deliver(endpoint_->deliver_mutex);
-      endpoint_->on_link = std::move(handler);
-    }
-    bool down = false;
-    {
-      std::lock_guard<std::mutex> lock(slot_->mutex);
-      down = !endpoint_->up;
-    }
-    if (down) tell(*slot_, endpoint_);
-  }
-
- private:
-  // `one` is done n times, each a step of its own at the device, under one hold of the lock.
-  template <class One>
-  void access(One one, size_t n) {
-    Waker waker(*slot_->hooks);
-    std::vector<BoardEvent> fired;
-    {
-      std::lock_guard<std::mutex> lock(slot_->mutex);
-      if (!endpoint_->up) return;
-      Instant now = slot_->hooks->now();
-      for (size_t i = 0; i < n; ++i) {
-        slot_->advance(now);
-        one(*slot_, slot_->at(now));
-        slot_->note_line();
-      }
-      if (slot_->hardware->take_hardware_reset_request() && slot_->config.hardware_reset) {
-        slot_->wants_hardware_reset = true;
-      }
-      if (slot_->publish(now)) waker.ask();
-      slot_->take_fired(fired);
-    }
-    waker.run();
-    slot_->hooks->events.send(std::move(fired));
-  }
-
-  std::shared_ptr<Slot> slot_;
-  std::shared_ptr<Endpoint> endpoint_;
-};
-
-class MessageEnd : public MessagePort {
- public:
-  MessageEnd(std::shared_ptr<Slot> slot, std::shared_ptr<Endpoint> endpoint)
-      : slot_(std::move(slot)), endpoint_(std::move(endpoint)) {}
-  ~MessageEnd() override { let_go(*slot_, endpoint_); }
-
-  uint64_t endpoint() const override { return endpoint_->id; }
-
-  void set_signal_handler(SignalHandler handler) override {
-    {
-      std::lock_guard<std::mutex> deliver(endpoint_->deliver_mutex);
-      endpoint_->on_signal = std::move(handler);
-    }
-    {
-      std::lock_guard<std::mutex> lock(slot_->mutex);
-      endpoint_->wants_signals = true;
-    }
-    tell(*slot_, endpoint_);
-  }
-
-  void submit(uint32_t tag, Bytes message) override { take(tag, std::move(message), false); }
-
-  void submit_and_run(uint32_t tag, Bytes message) override {
-    if (left_to_workers_ > 0) {
-      --left_to_workers_;
-      return take(tag, std::move(message), false);
-    }
-    Instant begin = slot_->hooks->now();
-    take(tag, std::move(message), true);
-    if (slot_->hooks->now() - begin > kLongRun) left_to_workers_ = kLeftToWorkers;
-  }
-
-  void host_was_reset() override {
-    act([](Slot& slot, Instant) { slot.add_pending({Pending::What::kHostReset, {}, slot.face}); });
-  }
-  void host_is_running() override {
-    act([](Slot& slot, Instant) { slot.add_pending({Pending::What::kHostRunning, {}, slot.face}); });
-  }
-
- private:
-  void take(uint32_t tag, Bytes message, bool here) {
-    act([&](Slot& slot, Instant now) {
-      auto taken = slot.face->take(tag, std::move(message), now);
-      if (!taken) return;
-      // What was still on its way to an older request is stale now; what was to follow it is not.
-      auto& outbox = endpoint_->outbox;
-      auto stale = [](const HostSignal& s) { return s.kind == HostSignal::Kind::kResponse; };
-      outbox.erase(std::remove_if(outbox.begin(), outbox.end(), stale), outbox.end());
-      slot.release_after_reply();
-      slot.add_pending({Pending::What::kRequest, std::move(*taken), slot.face});
-    }, here);
-  }
-
-  template <class F>
-  void act(F f, bool here = false) {
-    Waker waker(*slot_->hooks);
-    {
-      std::lock_guard<std::mutex> lock(slot_->mutex);
-      if (!endpoint_->up || !slot_->face) return;
-      Instant now = slot_->at(slot_->hooks->now());
-      f(*slot_, now);
-      if (slot_->publish(now)) waker.ask();
-    }
-    waker.run(here);
-  }
-
-  std::shared_ptr<Slot> slot_;
-  std::shared_ptr<Endpoint> endpoint_;
-  unsigned left_to_workers_ = 0;  // of the host's thread, as submitting is
-};
 
 std::string kind_of(firmware::Change::Kind kind) {
   using Kind = firmware::Change::Kind;
@@ -589,7 +62,7 @@ class BoardImpl final : public Board, private firmware::Observer {
     };
     Instant now = hooks_->now();
     for (const InterfaceConfig& interface : config_.interfaces) {
-      auto slot = std::make_shared<Slot>();
+      auto slot = Reference<Slot>::adopt(new Slot);
       slot->bmc = config_.firmware.name;
       slot->config = interface;
       slot->hooks = hooks_;
@@ -638,19 +111,19 @@ class BoardImpl final : public Board, private firmware::Observer {
     for (int round = 0; round < 3; ++round) {
       bool work = false;
       for (const auto& slot : slots_) {
-        std::shared_ptr<Endpoint> to_tell;
+        Reference<Endpoint> to_tell;
         std::vector<BoardEvent> fired;
         {
-          std::lock_guard<std::mutex> lock(slot->mutex);
-          if (slot->closing) continue;
+          std::lock_guard<std::mutex> lock(slot->mutex());
+          if (slot->going()) continue;
           slot->advance(now);
           slot->take_fired(fired);
-          if (slot->deliver) to_tell = slot->endpoint;
+          if (slot->deliver) to_tell = Reference<Endpoint>(slot->attached());
           slot->deliver = false;
           slot->publish(now);
           work = work || slot->work.load();
         }
-        if (to_tell) tell(*slot, to_tell);
+        if (to_tell) tell(*slot, *to_tell);
         hooks_->events.send(std::move(fired));
       }
       if (!work && firmware_due_.load() > rep(now)) break;
@@ -672,14 +145,14 @@ class BoardImpl final : public Board, private firmware::Observer {
   Result<std::unique_ptr<registers::RegisterPort>> attach(std::string_view interface, std::string who) override {
     auto taken = occupy(interface, std::move(who), nullptr);
     if (!taken) return taken.error();
-    return std::unique_ptr<registers::RegisterPort>(std::make_unique<Port>(taken->slot, taken->endpoint));
+    return make_register_port(std::move(taken->slot), std::move(taken->endpoint));
   }
 
   Result<std::unique_ptr<MessagePort>> attach_messages(std::string_view interface, std::string who,
                                                        hardware::MessageFace::Limits limits) override {
     auto taken = occupy(interface, std::move(who), &limits);
     if (!taken) return taken.error();
-    return std::unique_ptr<MessagePort>(std::make_unique<MessageEnd>(taken->slot, taken->endpoint));
+    return make_message_port(std::move(taken->slot), std::move(taken->endpoint));
   }
 
   std::shared_ptr<MessageService> message_service(std::string_view interface) const override {
@@ -693,35 +166,38 @@ class BoardImpl final : public Board, private firmware::Observer {
   }
 
   struct Taken {
-    std::shared_ptr<Slot> slot;
-    std::shared_ptr<Endpoint> endpoint;
+    Reference<Slot> slot;
+    Reference<Endpoint> endpoint;
   };
   // limits: of a host by messages; null for one at the registers.
   Result<Taken> occupy(std::string_view interface, std::string who, const hardware::MessageFace::Limits* limits) {
-    Result<std::shared_ptr<Slot>> found = find_slot(interface);
+    Result<Reference<Slot>> found = find_slot(interface);
     if (!found) return found.error();
-    std::shared_ptr<Slot> slot = *found;
-    // The endpoint is whole, and held by us, before the slot publishes its id (H4-4).
-    auto endpoint = std::make_shared<Endpoint>();
-    endpoint->who = who.empty() ? "unnamed host" : std::move(who);
-    {
-      std::lock_guard<std::mutex> lock(slot->mutex);
-      if (slot->closing) return Error{ErrorCode::kShutdown, "BMC " + name() + " is shutting down"};
+    Reference<Slot> slot = *found;
+    Host host;
+    host.who = who.empty() ? "unnamed host" : std::move(who);
+    auto endpoint = Reference<Endpoint>::adopt(new Endpoint(std::move(host)));
+    std::string held_by;
+    const Attachments::Answer answer = slot->attach(*endpoint, endpoint_ids_, [&](Attachments::Answer given) {
       Instant now = slot->at(hooks_->now());
-      if (slot->endpoint) {
-        return Error{ErrorCode::kBusy, "interface " + slot->path() + " is in use by " + slot->endpoint->who +
-                                           " since " + seconds_text(now - slot->endpoint->since)};
+      if (given == Attachments::Answer::kBusy) {
+        held_by = slot->attached()->who + " since " + seconds_text(now - slot->attached()->since);
       }
+      if (given != Attachments::Answer::kAttached) return;
       endpoint->since = now;
-      endpoint->id = next_endpoint_id_.fetch_add(1);
       endpoint->told_rises = slot->statistics.interrupts;
-      slot->endpoint = endpoint;
       if (limits) {
         slot->face = std::make_shared<hardware::MessageFace>(slot->config.latency, slot->config.seed, *limits);
         if (!slot->hardware->online()) slot->face->go_offline();
         slot->signal({HostSignal::Kind::kGlobalEnables, slot->global_enables, true, {}, {}});
         slot->signal({HostSignal::Kind::kAttention, slot->attention ? 1u : 0u, true, {}, {}});
       }
+    });
+    if (answer == Attachments::Answer::kGoing) {
+      return Error{ErrorCode::kShutdown, "BMC " + name() + " is shutting down"};
+    }
+    if (answer == Attachments::Answer::kBusy) {
+      return Error{ErrorCode::kBusy, "interface " + slot->path() + " is in use by " + held_by};
     }
     if (hooks_->events.wanted()) {
       hooks_->events.send({attachment_event(name(), slot->config.name, endpoint->since, "attached", endpoint->who)});
@@ -732,30 +208,26 @@ class BoardImpl final : public Board, private firmware::Observer {
   std::vector<EndpointView> endpoints() const override {
     std::vector<EndpointView> out;
     for (const auto& slot : slots_) {
-      std::lock_guard<std::mutex> lock(slot->mutex);
-      if (!slot->endpoint) continue;
-      out.push_back({slot->endpoint->id, slot->config.name, slot->endpoint->who, slot->endpoint->since});
+      std::lock_guard<std::mutex> lock(slot->mutex());
+      const Endpoint* endpoint = slot->attached();
+      if (!endpoint) continue;
+      out.push_back({endpoint->id(), slot->config.name, endpoint->who, endpoint->since});
     }
     return out;
   }
 
   Status detach(uint64_t id, std::string_view reason) override {
     for (const auto& slot : slots_) {
-      std::shared_ptr<Endpoint> endpoint;
       Instant now{};
       Waker waker(*hooks_);
-      {
-        std::lock_guard<std::mutex> lock(slot->mutex);
-        if (!slot->endpoint || slot->endpoint->id != id) continue;
-        endpoint = take_down(*slot, reason);
-        if (!slot->closing) {
-          slot->forget_conversation();
-          if (slot->publish(slot->last)) waker.ask();
-        }
+      auto endpoint = slot->detach(id, reason, [&](Endpoint&) {
+        slot->forget_conversation();
+        if (slot->publish(slot->last)) waker.ask();
         now = slot->last;
-      }
+      });
+      if (!endpoint) continue;
       waker.run();
-      tell(*slot, endpoint);
+      tell(*slot, *endpoint);
       if (hooks_->events.wanted()) {
         hooks_->events.send({attachment_event(name(), slot->config.name, now, "detached", endpoint->who)});
       }
@@ -788,8 +260,8 @@ class BoardImpl final : public Board, private firmware::Observer {
       }
       for (const auto& slot : slots_) {
         if (!faults::applies(*shared, slot->config.name, slot->config.kind)) continue;
-        std::lock_guard<std::mutex> lock(slot->mutex);
-        if (slot->closing) return Error{ErrorCode::kShutdown, "BMC " + name() + " is shutting down"};
+        std::lock_guard<std::mutex> lock(slot->mutex());
+        if (slot->going()) return Error{ErrorCode::kShutdown, "BMC " + name() + " is shutting down"};
         if (id == 0) id = ++last_fault_id_;
         Instant now = slot->at(hooks_->now());
         if (!slot->faults) {
@@ -837,7 +309,7 @@ class BoardImpl final : public Board, private firmware::Observer {
   std::vector<FaultView> faults() const override {
     std::map<uint32_t, FaultView> out;
     for (const auto& slot : slots_) {
-      std::lock_guard<std::mutex> lock(slot->mutex);
+      std::lock_guard<std::mutex> lock(slot->mutex());
       if (!slot->faults) continue;
       for (const faults::Standing& s : slot->faults->plan().list(std::max(slot->last, hooks_->now()))) {
         FaultView& view = out[s.id];
@@ -859,7 +331,7 @@ class BoardImpl final : public Board, private firmware::Observer {
   InterfaceStatistics statistics(std::string_view interface) const override {
     auto slot = find_slot(interface);
     if (!slot) return {};
-    std::lock_guard<std::mutex> lock((*slot)->mutex);
+    std::lock_guard<std::mutex> lock((*slot)->mutex());
     InterfaceStatistics out = (*slot)->statistics;
     if ((*slot)->faults) out.faults += (*slot)->faults->fired();
     return out;
@@ -872,7 +344,7 @@ class BoardImpl final : public Board, private firmware::Observer {
       tracing_ = on;
     }
     for (const auto& slot : slots_) {
-      std::lock_guard<std::mutex> lock(slot->mutex);
+      std::lock_guard<std::mutex> lock(slot->mutex());
       if (on && !slot->trace) slot->trace = std::make_unique<AccessRing>();
       if (on) slot->trace->clear();
       slot->hardware->set_trace(on ? slot->trace.get() : nullptr);
@@ -882,7 +354,7 @@ class BoardImpl final : public Board, private firmware::Observer {
   std::vector<hardware::Access> access_trace(std::string_view interface) const override {
     auto slot = find_slot(interface);
     if (!slot) return {};
-    std::lock_guard<std::mutex> lock((*slot)->mutex);
+    std::lock_guard<std::mutex> lock((*slot)->mutex());
     if (!(*slot)->trace) return {};
     return (*slot)->trace->read();
   }
@@ -897,24 +369,21 @@ class BoardImpl final : public Board, private firmware::Observer {
   void shutdown() override {
     closed_ = true;
     for (const auto& slot : slots_) {
-      std::shared_ptr<Endpoint> endpoint;
+      auto endpoint = slot->close("BMC " + name() + " is shutting down", [](Endpoint&) {});
       {
-        std::lock_guard<std::mutex> lock(slot->mutex);
-        slot->closing = true;
-        slot->statistics.responses_dropped += slot->pending.size();
-        slot->pending.clear();
-        slot->wants_hardware_reset = false;
+        std::lock_guard<std::mutex> lock(slot->mutex());
+        slot->forget_pending();
         slot->face.reset();
         slot->after_reply.clear();
         slot->hardware->set_trace(nullptr);
         slot->hardware->set_injector(nullptr, slot->last);
         slot->faults.reset();
         slot->fault_reset.reset();
-        if (slot->endpoint) endpoint = take_down(*slot, "BMC " + name() + " is shutting down");
+        slot->deliver = false;
         slot->due = rep(kNever);
         slot->work = false;
       }
-      if (endpoint) tell(*slot, endpoint);
+      if (endpoint) tell(*slot, *endpoint);
     }
     firmware_due_ = rep(kNever);
     // Nobody starts a wake any more; those that were on their way are short.
@@ -934,8 +403,8 @@ class BoardImpl final : public Board, private firmware::Observer {
   bool remove_fault(uint32_t id) {
     bool wake = false;
     for (const auto& slot : slots_) {
-      std::lock_guard<std::mutex> lock(slot->mutex);
-      if (slot->closing || !slot->faults) continue;
+      std::lock_guard<std::mutex> lock(slot->mutex());
+      if (slot->going() || !slot->faults) continue;
       Instant now = slot->at(hooks_->now());
       slot->faults->plan().remove(id);
       slot->hardware->lift(id, now);
@@ -950,17 +419,7 @@ class BoardImpl final : public Board, private firmware::Observer {
     return wake;
   }
 
-  // Under the slot's mutex.
-  static std::shared_ptr<Endpoint> take_down(Slot& slot, std::string_view reason) {
-    std::shared_ptr<Endpoint> endpoint = std::move(slot.endpoint);
-    slot.endpoint.reset();
-    slot.deliver = false;
-    endpoint->up = false;
-    endpoint->reason = std::string(reason);
-    return endpoint;
-  }
-
-  Result<std::shared_ptr<Slot>> find_slot(std::string_view interface) const {
+  Result<Reference<Slot>> find_slot(std::string_view interface) const {
     if (interface.empty() && slots_.size() == 1) return slots_.front();
     for (const auto& slot : slots_) {
       if (slot->config.name == interface) return slot;
@@ -985,13 +444,14 @@ class BoardImpl final : public Board, private firmware::Observer {
         std::optional<bool> fault_reset;
         faults::MessageFault fault;
         {
-          std::lock_guard<std::mutex> lock(slot->mutex);
+          std::lock_guard<std::mutex> lock(slot->mutex());
           hardware_reset = std::exchange(slot->wants_hardware_reset, false);
           fault_reset = std::exchange(slot->fault_reset, std::nullopt);
           if (!hardware_reset && !fault_reset) {
             if (slot->pending.empty()) break;
             next = std::move(slot->pending.front());
             slot->pending.pop_front();
+            if (next.what != Pending::What::kRequest) slot->finish(next.operation);
             context.interface_kind = slot->config.kind;
             context.request_bytes_max =
                 next.face ? next.face->limits().request_bytes_max : slot->hardware->request_bytes_max();
@@ -1040,7 +500,7 @@ class BoardImpl final : public Board, private firmware::Observer {
     return fault;
   }
 
-  void execute(const std::shared_ptr<Slot>& slot, const Pending& pending, const firmware::RequestContext& context,
+  void execute(const Reference<Slot>& slot, const Pending& pending, const firmware::RequestContext& context,
                const faults::MessageFault& fault, Turn& turn) {
     const hardware::TakenRequest& taken = pending.request;
     Instant start = hooks_->now();
@@ -1061,8 +521,8 @@ class BoardImpl final : public Board, private firmware::Observer {
     // Before the answer is in the registers: what it changed (enables, attention) must be there first.
     settle(end, slot.get(), turn);
     {
-      std::lock_guard<std::mutex> lock(slot->mutex);
-      bool given = !slot->closing && pending.face == slot->face;
+      std::lock_guard<std::mutex> lock(slot->mutex());
+      bool given = slot->finish(pending.operation);
       if (slot->faults && given) {
         const Bytes genuine = answer;
         if (!fault.fired.empty()) {
@@ -1089,7 +549,7 @@ class BoardImpl final : public Board, private firmware::Observer {
         ++slot->statistics.responses;
       }
       slot->note_line();
-      if (!slot->closing) slot->publish(end);
+      if (!slot->going()) slot->publish(end);
     }
     turn.wake = true;
     if (hooks_->events.wanted()) {
@@ -1143,8 +603,8 @@ class BoardImpl final : public Board, private firmware::Observer {
   // To every host by messages; to the asker's after the response that it is waiting for.
   void signal_all(const HostSignal& what, const Slot* asker, Instant now) {
     for (const auto& slot : slots_) {
-      std::lock_guard<std::mutex> lock(slot->mutex);
-      if (slot->closing) continue;
+      std::lock_guard<std::mutex> lock(slot->mutex());
+      if (slot->going()) continue;
       if (what.kind == HostSignal::Kind::kGlobalEnables) slot->global_enables = static_cast<uint8_t>(what.value);
       if (slot.get() == asker && slot->face && slot->face->open()) {
         if (slot->after_reply.size() < kSignalsMax) slot->after_reply.push_back(what);
@@ -1156,8 +616,8 @@ class BoardImpl final : public Board, private firmware::Observer {
   }
 
   void set_attention(Slot& slot, Instant now) {
-    std::lock_guard<std::mutex> lock(slot.mutex);
-    if (slot.closing) return;
+    std::lock_guard<std::mutex> lock(slot.mutex());
+    if (slot.going()) return;
     if (slot.attention != attention_) slot.signal({HostSignal::Kind::kAttention, attention_ ? 1u : 0u, false, {}, {}});
     slot.attention = attention_;
     slot.hardware->set_attention(attention_, slot.at(now));
@@ -1191,11 +651,9 @@ class BoardImpl final : public Board, private firmware::Observer {
     if (offline_at_ <= now) {
       offline_at_ = kNever;
       for (const auto& slot : slots_) {
-        std::lock_guard<std::mutex> lock(slot->mutex);
-        if (slot->closing) continue;
-        slot->statistics.responses_dropped += slot->pending.size();
-        slot->pending.clear();
-        slot->wants_hardware_reset = false;
+        std::lock_guard<std::mutex> lock(slot->mutex());
+        if (slot->going()) continue;
+        slot->forget_pending();
         slot->hardware->go_offline(slot->at(now));
         if (slot->face) {
           slot->face->go_offline();
@@ -1211,8 +669,8 @@ class BoardImpl final : public Board, private firmware::Observer {
       attention_ = bmc_->attention();
       for (const auto& slot : slots_) {
         {
-          std::lock_guard<std::mutex> lock(slot->mutex);
-          if (slot->closing) continue;
+          std::lock_guard<std::mutex> lock(slot->mutex());
+          if (slot->going()) continue;
           slot->hardware->come_online(slot->at(now));
           if (slot->face) slot->face->come_online();
           slot->note_line();
@@ -1249,8 +707,8 @@ class BoardImpl final : public Board, private firmware::Observer {
 
   BoardConfig config_;
   std::shared_ptr<Hooks> hooks_;
-  std::vector<std::shared_ptr<Slot>> slots_;
-  std::atomic<uint64_t> next_endpoint_id_{1};
+  std::vector<Reference<Slot>> slots_;
+  Attachments::Ids endpoint_ids_{1};
 
   // Rules come and go one at a time; taken before a slot's mutex.
   std::mutex faults_mutex_;
