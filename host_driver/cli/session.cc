@@ -25,11 +25,7 @@ class StderrTrace final : public state_machine::Trace {
 
 Session::Session(std::vector<bus::BusSpec> specs, SessionOptions options) : options_(std::move(options)) {
   host::MessageHandlerOptions handler_options;
-  if (options_.profile) {
-    handler_options.mh_retry_identity_on_any_cc = options_.profile->mh_retry_identity_on_any_cc;
-    handler_options.mh_bounded_identity_waits = options_.profile->mh_bounded_identity_waits;
-    handler_options.mh_clear_current_on_panic = options_.profile->mh_clear_current_on_panic;
-  }
+  handler_options.profile = options_.profile;
   if (options_.log) handler_options.log = [](std::string line) { print_error_line("message handler: " + line); };
   message_handler_ = std::make_unique<host::MessageHandler>(std::move(handler_options));
   driver_ = std::make_unique<host::Driver>(*message_handler_);

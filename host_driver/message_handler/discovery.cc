@@ -77,7 +77,7 @@ Interface::Ask Interface::next_ask(Stage stage) {
   Discovery& d = discovery;
   d.stage = stage;
   d.retry_at_tick = false;
-  d.remaining = core->options.mh_bounded_identity_waits ? core->options.identity_wait : Duration::max();
+  d.remaining = profile().mh_bounded_identity_waits ? core->options.identity_wait : Duration::max();
   Ask ask;
   ask.generation = ++d.generation;
   ask.request.netfn = ipmi::kNetFnApp;
@@ -141,7 +141,7 @@ Interface::Ask Interface::answer_device_id(const RecvMessage& m) {
   }
   // A BMC that is busy, starting or updating says so in many ways: any code but 0 is worth asking again, a bounded
   // number of times (G-43, G-44).
-  if (core->options.mh_retry_identity_on_any_cc && !final_failure(m) && d.retries < kDeviceIdRetriesMax) {
+  if (profile().mh_retry_identity_on_any_cc && !final_failure(m) && d.retries < kDeviceIdRetriesMax) {
     ++d.retries;
     ++d.generation;
     d.retry_at_tick = true;
@@ -178,6 +178,10 @@ Interface::Ask Interface::identified(const DeviceId& id) {
   d.fresh = true;
   d.fetched_at = rt::now();
   if (!d.scan_wanted && d.channels_ready && !changed && !other) {
+    finish_round({});
+    return {};
+  }
+  if (profile().mh_channels_never_rescanned && d.channels_scanned) {
     finish_round({});
     return {};
   }
@@ -218,6 +222,10 @@ Interface::Ask Interface::answer_channel(const RecvMessage& m) {
     publish_channels();
     return {};
   }
+  if (profile().mh_channels_ready_early && d.channels_scanned && !d.channels_ready) {
+    d.channels_ready = true;
+    discovery_changed.wake_all();
+  }
   return next_ask(Stage::kChannels);
 }
 
@@ -226,6 +234,13 @@ void Interface::send_ask(Ask ask) {
   core->want_tick();
   rt::RcuReader below(down_rcu);
   if (shutting_down()) return;  // end_discovery() tells who waits (G-40)
+  if (rt::fault_point("mh.allocate.message")) {
+    rt::LockGuard lock(discovery_mutex);
+    if (discovery.generation == ask.generation) {
+      finish_round(Error{ErrorCode::kUnavailable, "no memory to ask the BMC who it is"});
+    }
+    return;
+  }
   auto message = std::make_unique<OutMessage>();
   message->pending = std::make_unique<Pending>();
   message->pending->discovery = ask.generation;
@@ -245,7 +260,8 @@ void Interface::discovery_answer(uint64_t generation, const RecvMessage& m) {
   {
     rt::LockGuard lock(discovery_mutex);
     Discovery& d = discovery;
-    if (d.ended || generation != d.generation) return;  // its asker gave up (G-41)
+    const bool stale = generation != d.generation && !profile().mh_takes_stale_identity;
+    if (d.ended || stale) return;  // its asker gave up (G-41)
     switch (d.stage) {
       case Stage::kIdle:
         return;
@@ -277,7 +293,11 @@ Status Interface::discover_and_wait(bool scan) {
     send_ask(std::move(ask));
     lock.lock();
   }
-  discovery_changed.wait(lock, [&] { return d.ended || d.rounds >= target; });
+  const auto early = [&] {
+    return profile().mh_channels_ready_early && d.stage == Stage::kChannels && d.channels_ready;
+  };
+  discovery_changed.wait(lock, [&] { return d.ended || d.rounds >= target || early(); });
+  if (!d.ended && early()) publish_channels();
   if (d.ended) return Error{ErrorCode::kShutdown, "the interface is going away"};
   return d.result;
 }

@@ -115,7 +115,7 @@ TEST(Identity, FiveRetriesAreAllAndTheInterfaceCanComeBack) {
 
 TEST(Identity, InTheOldProfileOneRefusalIsFinal) {
   auto options = manual();
-  options.mh_retry_identity_on_any_cc = false;
+  options.profile = hardened_but({&Flags::mh_retry_identity_on_any_cc});
   MessageHandler handler(options);
   auto smi = std::make_shared<FakeSmi>();
   smi->reply = usual_but(0x01, [](ByteView) { return Bytes{0xd5}; });
@@ -146,7 +146,7 @@ TEST(Identity, ABmcThatNeverAnswersIsGivenUpAfterAMinute) {
 
 TEST(Identity, WithoutTheBoundTheWaitLastsAsLongAsTheBmcIsSilent) {
   auto options = manual();
-  options.mh_bounded_identity_waits = false;
+  options.profile = hardened_but({&Flags::mh_bounded_identity_waits});
   MessageHandler handler(options);
   auto smi = std::make_shared<FakeSmi>();
   smi->reply = usual_but(0x01, [](ByteView) -> Held { return std::nullopt; });

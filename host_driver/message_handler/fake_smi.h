@@ -4,6 +4,7 @@
 #include <array>
 #include <deque>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -322,9 +323,24 @@ class TestHook : public rt::FaultHook {
   std::function<bool(std::string_view)> f_;
 };
 
+using Flags = state_machine::ProfileFlags;
+// Hardened but for these, which are the other way round. Lives as long as the process.
+inline const state_machine::Profile* hardened_but(std::initializer_list<bool Flags::*> flags) {
+  static std::deque<state_machine::Profile> made;
+  auto& profile = made.emplace_back();
+  for (auto flag : flags) profile.*flag = !(profile.*flag);
+  return &profile;
+}
+
 inline MessageHandlerOptions manual() {
   MessageHandlerOptions o;
   o.own_timer = false;
+  return o;
+}
+
+inline MessageHandlerOptions manual_but(std::initializer_list<bool Flags::*> flags) {
+  MessageHandlerOptions o = manual();
+  o.profile = hardened_but(flags);
   return o;
 }
 

@@ -43,7 +43,8 @@ struct SyncCall {
 };
 
 // A request that has not been answered: Linux's ipmi_recv_msg. Owned by its OutMessage or its sequence table entry.
-struct Pending {
+struct Pending : rt::Tracked {
+  Pending() : Tracked("request") {}
   ~Pending();  // nobody waits for what is dropped
 
   std::shared_ptr<UserState> user;  // null: discovery's
@@ -62,7 +63,7 @@ enum class OutKind : uint8_t {
   kResponse,  // a user's response to a command
 };
 
-struct OutMessage : SmiMessage {
+struct OutMessage : SmiMessage, rt::Tracked {
   OutMessage();
   OutKind kind = OutKind::kLocal;
   std::unique_ptr<Pending> pending;
@@ -79,6 +80,7 @@ class MessageQueue {
   void push_back(SmiMessage* m);
   void push_front(SmiMessage* m);
   SmiMessage* pop();
+  void remove(const SmiMessage* m);  // nothing happens when it is not there
   bool empty() const { return !first_; }
   void forget() { first_ = last_ = nullptr; }
 
@@ -90,7 +92,7 @@ class MessageQueue {
 // ---- users
 // -----------------------------------------------------------------------------------------------------------
 
-struct UserState : RcuNode, std::enable_shared_from_this<UserState> {
+struct UserState : RcuNode, rt::Tracked, std::enable_shared_from_this<UserState> {
   UserState(std::shared_ptr<Interface> interface_, int number_, UserHandlers handlers_);
 
   // Null when the user has as many as it may.
@@ -120,7 +122,8 @@ struct UserState : RcuNode, std::enable_shared_from_this<UserState> {
 };
 
 // Registered under receivers_mutex, looked up under RCU. Each channel bit has at most one owner.
-struct CommandReceiver : RcuNode {
+struct CommandReceiver : RcuNode, rt::Tracked {
+  CommandReceiver() : Tracked("command receiver") {}
   uint8_t netfn = 0;
   uint8_t cmd = 0;
   rt::Atomic<uint32_t> channels{0};
@@ -181,7 +184,7 @@ struct PanicSlot {
 
 enum class WatchKind : uint8_t { kMessages = 0, kWatchdog = 1, kCommands = 2 };  // bits of E.9
 
-struct Interface : RcuNode, SmiUpcalls, std::enable_shared_from_this<Interface> {
+struct Interface : RcuNode, rt::Tracked, SmiUpcalls, std::enable_shared_from_this<Interface> {
   Interface(std::shared_ptr<MessageHandler::Core> core_, std::shared_ptr<SmiHandlers> smi_);
   ~Interface() override;
 
@@ -257,6 +260,7 @@ struct Interface : RcuNode, SmiUpcalls, std::enable_shared_from_this<Interface> 
 
   // panic.cc
   void panic_prepare();
+  bool panic_expired();
   void panic_received(SmiMessage* message);
   bool panic_settle();
   bool panic_request(uint8_t netfn_lun_byte, uint8_t cmd, ByteView data);
@@ -268,24 +272,28 @@ struct Interface : RcuNode, SmiUpcalls, std::enable_shared_from_this<Interface> 
   void count(Statistic s, uint64_t n = 1) {
     statistics[static_cast<size_t>(s)].fetch_add(n, std::memory_order_relaxed);
   }
+  const state_machine::Profile& profile() const;
   uint64_t counted(Statistic s) const { return statistics[static_cast<size_t>(s)].load(std::memory_order_relaxed); }
   void log(const std::string& line) const;
   bool shutting_down() const { return in_shutdown.load(std::memory_order_acquire); }
 
   const std::shared_ptr<MessageHandler::Core> core;
   const std::shared_ptr<SmiHandlers> smi;
-  SmiInfo info;
+  rt::Shared<SmiInfo> info;  // ordered by the number
 
   // -1: on the list for the timer, invisible to everybody else. Published last, with release (G-02).
   rt::Atomic<int> number{-1};
   int reserved_number = -1;  // under interfaces_mutex
   bool announced = false;    // under watchers_mutex
   rt::Atomic<bool> in_shutdown{false};
+  bool below_ended = false;  // the layer below has been shut down; written when nothing calls it any more (I2-2)
+  bool ended = false;        // profiles that clean up twice: gone for the message handler (I2-1)
   rt::Atomic<bool> run_to_completion{false};
   rt::Rcu down_rcu;
 
   rt::Mutex transmit_mutex;
   SmiMessage* current = nullptr;  // the one message below; atomic by transmit_mutex, or by there being one context left
+  SmiMessage refused;             // G-67: stands in for a message that was refused and is gone
   MessageQueue queue_normal;
   MessageQueue queue_high;
 
@@ -354,7 +362,9 @@ struct MessageHandler::Core : std::enable_shared_from_this<Core> {
   Result<int> register_smi(std::shared_ptr<SmiHandlers> smi);
   Status unregister_smi(int number, bool even_if_in_use);
   std::shared_ptr<detail::Interface> find(int number);
+  void unregister_failed(const SmiHandlers& smi);
   void tear_down(const std::shared_ptr<detail::Interface>& interface);
+  void end_users(detail::Interface& interface);
   void unlink(detail::Interface& interface);
   void announce(const std::shared_ptr<detail::Interface>& interface, int number);
   void retract(detail::Interface& interface, int number);
@@ -368,10 +378,15 @@ struct MessageHandler::Core : std::enable_shared_from_this<Core> {
   void stop_timer();
 
   const MessageHandlerOptions options;
+  const state_machine::Profile& profile;
+  // Of an interface's number (G-02).
+  const std::memory_order number_load;
+  const std::memory_order number_store;
 
   rt::Mutex interfaces_mutex;
   detail::RcuList<detail::Interface> interfaces;          // by reserved_number
   std::vector<std::shared_ptr<detail::Interface>> owned;  // what is on the list; under interfaces_mutex
+  std::vector<std::shared_ptr<detail::Interface>> ended;  // I.2: what the old kernels freed, and then used
   rt::Rcu interfaces_rcu;
 
   rt::Mutex watchers_mutex;

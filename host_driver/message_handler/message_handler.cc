@@ -20,12 +20,18 @@ Error shutdown_error(int number) {
 }
 
 Interface::Interface(std::shared_ptr<MessageHandler::Core> core_, std::shared_ptr<SmiHandlers> smi_)
-    : core(std::move(core_)), smi(std::move(smi_)), receive_work([this] { run_receive(); }) {
+    : Tracked("interface"),
+      core(std::move(core_)),
+      smi(std::move(smi_)),
+      receive_work([this] { run_receive(); }),
+      sequences(0, core->profile.mh_retry_time_underflows) {
   for (auto& a : own_address) a.store(0x20, std::memory_order_relaxed);
   for (auto& l : own_lun) l.store(2, std::memory_order_relaxed);
 }
 
 Interface::~Interface() = default;
+
+const state_machine::Profile& Interface::profile() const { return core->profile; }
 
 void Interface::log(const std::string& line) const {
   if (core->options.log) core->options.log("interface " + std::to_string(reserved_number) + ": " + line);
@@ -37,14 +43,20 @@ void Interface::log(const std::string& line) const {
 // --------------------------------------------------------------------------------------------------
 
 MessageHandler::Core::Core(MessageHandlerOptions options_)
-    : options(std::move(options_)), timer([this] { on_timer(); }) {}
+    : options(std::move(options_)),
+      profile(options.profile ? *options.profile : state_machine::hardened()),
+      // Who sees the number sees all that was stored before it (I0-4).
+      number_load(profile.mh_publish_number_first || profile.mh_number_without_barriers ? std::memory_order_relaxed
+                                                                                        : std::memory_order_acquire),
+      number_store(profile.mh_publish_number_first || profile.mh_number_without_barriers ? std::memory_order_relaxed
+                                                                                         : std::memory_order_release),
+      timer([this] { on_timer(); }) {}
 
 std::shared_ptr<Interface> MessageHandler::Core::find(int number) {
   if (number < 0) return nullptr;
   rt::RcuReader reader(interfaces_rcu);
   for (Interface* i = interfaces.first(); i; i = interfaces.after(i)) {
-    // Acquire: who sees the number sees all that was stored before it (I0-4).
-    if (i->number.load(std::memory_order_acquire) == number) return i->shared_from_this();
+    if (i->number.load(number_load) == number) return i->shared_from_this();
   }
   return nullptr;
 }
@@ -63,6 +75,9 @@ void MessageHandler::Core::unlink(Interface& interface) {
 
 Result<int> MessageHandler::Core::register_smi(std::shared_ptr<SmiHandlers> smi) {
   if (!smi) return Error{ErrorCode::kInvalidArgument, "register: no system interface was given"};
+  if (rt::fault_point("mh.allocate.interface")) {
+    return Error{ErrorCode::kUnavailable, "register: no memory for an interface"};
+  }
   auto interface = std::make_shared<Interface>(shared_from_this(), std::move(smi));
   int number = 0;
   {
@@ -86,16 +101,30 @@ Result<int> MessageHandler::Core::register_smi(std::shared_ptr<SmiHandlers> smi)
     interface->receive_work.cancel_and_wait();
     return started.error();
   }
-  interface->info = interface->smi->info();
-  if (interface->info.slave_address != 0) {
-    interface->own_address[0].store(interface->info.slave_address, std::memory_order_relaxed);
-  }
+  const auto fill = [&] {
+    const SmiInfo& info = interface->info.write() = interface->smi->info();
+    if (info.slave_address != 0) interface->own_address[0].store(info.slave_address, std::memory_order_relaxed);
+  };
+  if (!profile.mh_publish_number_first) fill();
   if (Status known = interface->discover_and_wait(true); !known) {
-    // This is the only cleaner: the caller drops what it gave us and nothing else (I.2).
-    tear_down(interface);
+    if (profile.mh_failed_registration_cleans_twice) {
+      // The layer below still runs, and is told nothing.
+      interface->end_discovery();
+      unlink(*interface);
+      interface->ended = true;
+      rt::LockGuard lock(interfaces_mutex);
+      ended.push_back(interface);
+    } else {
+      // This is the only cleaner: the caller drops what it gave us and nothing else (I.2).
+      tear_down(interface);
+    }
     return Error{known.error().code, "register: " + known.error().to_string()};
   }
-  interface->number.store(number, std::memory_order_release);
+  interface->number.store(number, number_store);
+  if (profile.mh_publish_number_first) {
+    rt::fault_point("mh.published");
+    fill();
+  }
   announce(interface, number);
   return number;
 }
@@ -122,15 +151,41 @@ Status MessageHandler::Core::unregister_smi(int number, bool even_if_in_use) {
   return {};
 }
 
+void MessageHandler::Core::unregister_failed(const SmiHandlers& smi) {
+  rt::LockGuard lock(interfaces_mutex);
+  for (const auto& i : ended) {
+    if (i->smi.get() == &smi) rt::fatal("message handler: an interface is unlinked twice, and freed in between (I2-1)");
+  }
+}
+
+void MessageHandler::Core::end_users(Interface& i) {
+  retract(i, i.reserved_number);
+  i.drop_all_receivers();
+  for (;;) {
+    std::shared_ptr<UserState> user;
+    {
+      rt::LockGuard lock(i.users_mutex);
+      if (UserState* u = i.users.first()) user = u->shared_from_this();
+    }
+    if (!user) break;
+    user->end(/*keep_queue=*/true);
+  }
+}
+
 // The order of 6.16 and later (E.12): the layer below goes first, so that what it still held is answered before the
 // rest is failed; and in_shutdown is set before that, so that nothing deferred sends through it (G-73).
 void MessageHandler::Core::tear_down(const std::shared_ptr<Interface>& interface) {
   Interface& i = *interface;
-  const int number = i.reserved_number;
-  i.in_shutdown.store(true, std::memory_order_release);
-  i.down_rcu.synchronize();  // no call below is running or will be made
-  i.end_discovery();
+  const auto mark = [&i] {
+    i.in_shutdown.store(true, std::memory_order_release);
+    i.down_rcu.synchronize();  // no call below is running or will be made
+    i.end_discovery();
+  };
+  if (!profile.mh_shutdown_marked_late) mark();
+  if (profile.mh_answers_dead_users) end_users(i);
   i.smi->shutdown();
+  i.below_ended = true;
+  if (profile.mh_shutdown_marked_late) mark();
   i.receive_work.flush();  // delivers what came back
 
   // What will never be answered now. Nobody else touches the queues any more.
@@ -178,17 +233,7 @@ void MessageHandler::Core::tear_down(const std::shared_ptr<Interface>& interface
     i.retire(m);
   }
 
-  retract(i, number);
-  i.drop_all_receivers();
-  for (;;) {
-    std::shared_ptr<UserState> user;
-    {
-      rt::LockGuard lock(i.users_mutex);
-      if (UserState* u = i.users.first()) user = u->shared_from_this();
-    }
-    if (!user) break;
-    user->end(/*keep_queue=*/true);
-  }
+  end_users(i);
   // The number is free again only now: whoever gets it next is announced after this one was retracted.
   unlink(i);
   i.receive_work.cancel_and_wait();
@@ -301,6 +346,8 @@ Result<int> MessageHandler::register_smi(std::shared_ptr<SmiHandlers> smi) {
   return core_->register_smi(std::move(smi));
 }
 
+void MessageHandler::unregister_failed(const SmiHandlers& smi) { core_->unregister_failed(smi); }
+
 Status MessageHandler::unregister_smi(int number, bool even_if_in_use) {
   return core_->unregister_smi(number, even_if_in_use);
 }
@@ -317,6 +364,10 @@ Result<std::unique_ptr<User>> MessageHandler::create_user(int number, UserHandle
     return Error{ErrorCode::kBusy, "create user: interface " + std::to_string(number) + " has " +
                                        std::to_string(core_->options.users_max) + " users already"};
   }
+  if (rt::fault_point("mh.allocate.user")) {
+    i.user_count.fetch_sub(1, std::memory_order_acq_rel);
+    return Error{ErrorCode::kUnavailable, "create user: no memory for one"};
+  }
   const bool watchdog = static_cast<bool>(handlers.watchdog_pretimeout);
   auto user = std::make_shared<UserState>(interface, number, std::move(handlers));
   // Inside the section: tear_down waits for it, and then ends this user with the others (H4-2).
@@ -332,7 +383,7 @@ std::vector<int> MessageHandler::interfaces() const {
   std::vector<int> out;
   rt::RcuReader reader(core_->interfaces_rcu);
   for (Interface* i = core_->interfaces.first(); i; i = core_->interfaces.after(i)) {
-    const int number = i->number.load(std::memory_order_acquire);
+    const int number = i->number.load(core_->number_load);
     if (number >= 0) out.push_back(number);
   }
   return out;
@@ -351,7 +402,7 @@ Result<InterfaceDescription> MessageHandler::describe(int number) const {
   if (!i) return no_interface(number);
   InterfaceDescription out;
   out.number = number;
-  out.smi = i->info;
+  out.smi = i->info.read();
   out.users = i->user_count.load(std::memory_order_acquire);
   out.maintenance = i->maintenance_state.load(std::memory_order_acquire);
   return out;

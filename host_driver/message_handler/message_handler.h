@@ -23,6 +23,7 @@
 #include "host_driver/message_handler/address.h"
 #include "host_driver/message_handler/smi.h"
 #include "host_driver/runtime/runtime.h"
+#include "host_driver/state_machine/profile.h"
 #include "proto/base/hex.h"
 #include "proto/base/result.h"
 #include "proto/base/time.h"
@@ -43,11 +44,7 @@ constexpr unsigned kPanicRecordsMax = 64;    // OEM SEL records that carry the p
 enum class PanicEvents : uint8_t { kNone, kEvent, kString };
 
 struct MessageHandlerOptions {
-  // Historical behaviour (state_machine::Profile has flags of the same names).
-  bool mh_retry_identity_on_any_cc = true;  // false: a Device ID reply with CC != 0 is final (B.9 "remaining hole")
-  bool mh_bounded_identity_waits = true;    // false: discovery waits for ever for a reply (G-42)
-  bool mh_clear_current_on_panic = true;    // false: a message nobody holds blocks panic events (E.13, G-11)
-
+  const state_machine::Profile* profile = nullptr;  // nullptr: hardened; outlives the handler
   int users_max = kUsersMax;
   int messages_per_user_max = kMessagesPerUserMax;
   PanicEvents panic_events = PanicEvents::kString;
@@ -301,6 +298,9 @@ class MessageHandler {
   // With even_if_in_use false: kBusy while it has users (G-24). When it returns, nothing here calls the interface
   // any more, and every outstanding message has been answered.
   Status unregister_smi(int number, bool even_if_in_use = true);
+  // What the layer below did after a failed registration until 2018, on top of the clean-up here (I.2). Nothing at all
+  // but in a profile with mh_failed_registration_cleans_twice; there it is the end.
+  void unregister_failed(const SmiHandlers& smi);
 
   Result<std::unique_ptr<User>> create_user(int number, UserHandlers handlers);
 

@@ -23,6 +23,10 @@ constexpr size_t kCharactersPerRecord = 11;
 }  // namespace
 
 void Interface::panic_prepare() {
+  if (profile().mh_panic_takes_locks) {
+    rt::LockGuard transmit(transmit_mutex);
+    rt::LockGuard receive(receive_mutex);
+  }
   // A list whose lock is held may be half linked: its messages are given up (G-12).
   if (transmit_mutex.try_lock()) {
     transmit_mutex.unlock();
@@ -52,6 +56,11 @@ void Interface::panic_prepare() {
 void Interface::panic_received(SmiMessage* message) {
   if (message == current) current = nullptr;
   if (message != &panic_slot.message) {
+    OutMessage* out = profile().mh_panic_calls_users ? ours(*message) : nullptr;
+    if (out && out->pending && out->pending->user && message->rsp_size >= 3) {
+      RecvMessage answer = response_to(*out->pending, ByteView(message->rsp + 2, message->rsp_size - 2u));
+      if (const auto& receive = out->pending->user->handlers.receive) receive(std::move(answer));
+    }
     abandoned.push_back(message);
     return;
   }
@@ -59,16 +68,25 @@ void Interface::panic_received(SmiMessage* message) {
   panic_slot.answered = true;
 }
 
+bool Interface::panic_expired() {
+  if (profile().mh_unbounded_panic_waits) return false;
+  return ++panic_polls > core->options.panic_polls_max || rt::now() >= panic_deadline;
+}
+
 // Until nothing is current. False: the bound was met.
 bool Interface::panic_settle() {
   for (;;) {
     smi->flush_messages();
     if (!current) return true;
-    if (core->options.mh_clear_current_on_panic && !smi->holds_message()) {
+    if ((profile().mh_clear_current_on_panic || profile().mh_panic_resends) && !smi->holds_message()) {
+      if (profile().mh_panic_resends && current != &panic_slot.message) {
+        abandoned.remove(current);
+        queue_high.push_front(current);
+      }
       current = nullptr;
       return true;
     }
-    if (++panic_polls > core->options.panic_polls_max || rt::now() >= panic_deadline) return false;
+    if (panic_expired()) return false;
     smi->poll();
   }
 }
@@ -76,7 +94,8 @@ bool Interface::panic_settle() {
 // Sends panic_slot.message and waits for its answer. Once false for want of an answer, false for ever: the message
 // below may not be written again.
 bool Interface::panic_transact() {
-  if (panic_dead || panic_slot.in_flight || !panic_settle()) {
+  const bool reuse = profile().mh_reuses_panic_message;
+  if ((!reuse && (panic_dead || panic_slot.in_flight)) || (!panic_settle() && !reuse)) {
     panic_dead = true;
     return false;
   }
@@ -91,7 +110,7 @@ bool Interface::panic_transact() {
   for (;;) {
     smi->flush_messages();
     if (panic_slot.answered) return !panic_slot.message.failed;
-    if (!smi->holds_message() || ++panic_polls > core->options.panic_polls_max || rt::now() >= panic_deadline) {
+    if (!smi->holds_message() || panic_expired()) {
       panic_dead = true;
       return false;
     }
@@ -101,7 +120,8 @@ bool Interface::panic_transact() {
 
 bool Interface::panic_request(uint8_t netfn_lun_byte, uint8_t cmd, ByteView data) {
   SmiMessage& m = panic_slot.message;
-  if (panic_slot.in_flight || data.size() + kLocalOverhead > sizeof m.data) return false;
+  const bool busy = panic_slot.in_flight && !profile().mh_reuses_panic_message;
+  if (busy || data.size() + kLocalOverhead > sizeof m.data) return false;
   m.type = SmiMessageType::kNormal;  // whatever the slot was used for before (G-46)
   m.msgid = 0;
   m.failed = false;
@@ -148,7 +168,7 @@ void Interface::panic_events(std::string_view reason, PanicReport* report) {
   // with the string's first characters as number, data 2 and data 3 (IPMI 2.0 §29.3).
   const uint8_t event[8] = {0x41, 0x03, 0x20, character(0), 0x6f, 0xa1, character(1), character(2)};
   if (!result(panic_request(ipmi::netfn_lun(ipmi::kNetFnSensorEvent, 0), kCmdPlatformEvent, event))) {
-    if (panic_dead) return;
+    if (panic_dead && !profile().mh_reuses_panic_message) return;
   }
   if (core->options.panic_events != PanicEvents::kString || reason.empty()) return;
 

@@ -228,7 +228,7 @@ INSTANTIATE_TEST_SUITE_P(All, PanicWindows,
 // G-11: what 6.1 does, but with a bound: the event is queued behind a message that nobody has.
 TEST(Panic, InTheOldProfileAMessageNobodyHasBlocksTheEvents) {
   auto options = PanicRig::bounded();
-  options.mh_clear_current_on_panic = false;
+  options.profile = hardened_but({&Flags::mh_clear_current_on_panic});
   PanicRig rig(options);
   rig.smi->window = Window::kBeforeStored;
   rig.thread.start("victim", [&] { (void)rig.user->request(SystemInterfaceAddress{}, 1, request_of(6, 0x50)); });
@@ -285,6 +285,55 @@ TEST(Panic, QueuedRequestsFollowThePanicsOwn) {
   ASSERT_FALSE(rig.smi->sent.empty());
   EXPECT_EQ(rig.smi->sent.back(), (Bytes{0x18, 0x51}));
   EXPECT_EQ(rig.inbox.received(), 0u);
+}
+
+size_t sent_of(const WindowSmi& smi, uint8_t cmd) {
+  return static_cast<size_t>(
+      std::count_if(smi.sent.begin(), smi.sent.end(), [cmd](const Bytes& b) { return b[1] == cmd; }));
+}
+
+// E.13: the patch of 2015 sends once more what the BMC may have done already; without it the message is dropped.
+TEST(Panic, WhatWasAnsweredBeforeCurrentWasClearedIsDoneTwiceAsProposed) {
+  for (bool proposed : {false, true}) {
+    auto options = PanicRig::bounded();
+    if (proposed) options.profile = hardened_but({&Flags::mh_panic_resends});
+    PanicRig rig(options);
+    rt::Atomic<bool> once{false};
+    TestHook hook([&](std::string_view name) {
+      if (name == "mh.received.queued" && !once.exchange(true, std::memory_order_acq_rel)) rig.smi->park.stop_here();
+      return false;
+    });
+    ASSERT_TRUE(rig.user->request(SystemInterfaceAddress{}, 1, request_of(6, 0x50)));
+    ASSERT_TRUE(rig.smi->park.wait_arrived());
+    EXPECT_EQ(rig.panic().lost, 0u);
+    EXPECT_EQ(sent_of(*rig.smi, 0x50), proposed ? 2u : 1u);
+    rig.finish();
+  }
+}
+
+// G-13.
+TEST(Panic, InTheOldProfileAnAnswerRunsItsUsersCallback) {
+  for (bool old : {false, true}) {
+    auto options = PanicRig::bounded();
+    if (old) options.profile = hardened_but({&Flags::mh_panic_calls_users});
+    PanicRig rig(options);
+    rig.smi->window = Window::kStarted;
+    rig.thread.start("victim", [&] { (void)rig.user->request(SystemInterfaceAddress{}, 1, request_of(6, 0x50)); });
+    ASSERT_TRUE(rig.smi->park.wait_arrived());
+    rig.panic();
+    EXPECT_EQ(rig.inbox.received(), old ? 1u : 0u);
+    rig.finish();
+  }
+}
+
+// G-80, as it was: one message, written again while the layer below still has it.
+TEST(Panic, InTheOldProfileAMessageThatIsStillBelowIsWrittenAgain) {
+  auto options = PanicRig::bounded();
+  options.profile = hardened_but({&Flags::mh_reuses_panic_message});
+  PanicRig rig(options);
+  rig.smi->mute = true;
+  rig.panic();
+  EXPECT_GT(rig.smi->panic_sends, 1u);
 }
 
 TEST(Panic, UsersHandlersRunAndMayTellTheBmcSomething) {

@@ -49,10 +49,12 @@ class RcuList {
 
   // Takes every element: empty for readers that come, still whole and terminated for those that are in it; returns
   // after they have left, with the elements linked by `next` up to null, free to be destroyed. What is tested for
-  // emptiness is the source: testing the destination made teardown a silent no-op for years (G-117).
-  T* splice_all(rt::Rcu& domain) {
+  // emptiness is the source: testing the destination, empty at that moment, made teardown a silent no-op for years
+  // (G-117).
+  T* splice_all(rt::Rcu& domain, bool test_destination = false) {
+    T* taken = nullptr;
     RcuNode* first_node = head_.rcu_next.load(std::memory_order_relaxed);
-    if (first_node == &head_) return nullptr;
+    if (test_destination ? !taken : first_node == &head_) return taken;
     RcuNode* last_node = head_.rcu_previous;
     head_.rcu_previous = &head_;
     head_.rcu_next.store(&head_, std::memory_order_release);
@@ -60,7 +62,23 @@ class RcuList {
     last_node->rcu_next.store(nullptr, std::memory_order_relaxed);
     return static_cast<T*>(first_node);
   }
-  // Of what splice_all returned.
+  // As it was proposed in 2006, for the laboratory (I.1): a private head is linked into the readers' list and the real
+  // one taken out of it. Readers take the private head for an element, and never meet the one that ends their walk.
+  T* splice_to(T* private_head, rt::Rcu& domain) {
+    RcuNode* first_node = head_.rcu_next.load(std::memory_order_relaxed);
+    if (first_node == &head_) return nullptr;
+    RcuNode* last_node = head_.rcu_previous;
+    RcuNode* node = private_head;
+    node->rcu_next.store(first_node, std::memory_order_relaxed);
+    head_.rcu_next.store(node, std::memory_order_release);
+    last_node->rcu_next.store(node, std::memory_order_release);
+    domain.synchronize();
+    head_.rcu_previous = &head_;
+    head_.rcu_next.store(&head_, std::memory_order_release);
+    last_node->rcu_next.store(nullptr, std::memory_order_relaxed);
+    return static_cast<T*>(first_node);
+  }
+  // Of what either returned.
   static T* next_spliced(T* at) {
     return static_cast<T*>(static_cast<RcuNode*>(at)->rcu_next.load(std::memory_order_relaxed));
   }

@@ -53,6 +53,43 @@ TEST(RcuList, AReaderOnAnUnlinkedElementFindsItsWayHome) {
   EXPECT_EQ(list.after(&c), nullptr);
 }
 
+// I.1, as proposed in 2006: the reader is never where it began, and the private head is an element to it.
+TEST(RcuList, APrivateHeadAmongTheReadersKeepsThemForEver) {
+  RcuList<Item> list;
+  rt::Rcu rcu;
+  Item a(1), b(2), c(3), head(99);
+  for (Item* i : {&a, &b, &c}) list.push_back(i);
+  rt::Thread writer;
+  Item* taken = nullptr;
+  unsigned steps = 0;
+  bool met_the_private_head = false;
+  {
+    rt::RcuReader reader(rcu);
+    Item* at = list.first();
+    writer.start("splice", [&] { taken = list.splice_to(&head, rcu); });
+    while (list.first() != &head) rt::cpu_relax(std::chrono::microseconds(20));
+    while (list.after(&c) != &head) rt::cpu_relax(std::chrono::microseconds(20));
+    for (; at && steps < 1000; at = list.after(at), ++steps) met_the_private_head |= at == &head;
+  }
+  writer.join();
+  EXPECT_EQ(steps, 1000u);
+  EXPECT_TRUE(met_the_private_head);
+  EXPECT_EQ(taken, &a);
+  EXPECT_EQ(list.next_spliced(&c), nullptr);
+  EXPECT_TRUE(list.empty());
+}
+
+// G-117.
+TEST(RcuList, TheHelperThatTestedTheWrongListTakesNothing) {
+  RcuList<Item> list;
+  rt::Rcu rcu;
+  Item a(1);
+  list.push_back(&a);
+  EXPECT_EQ(list.splice_all(rcu, /*test_destination=*/true), nullptr);
+  EXPECT_EQ(values(list), std::vector<int>{1});
+  EXPECT_EQ(list.splice_all(rcu), &a);
+}
+
 // G-01: a reader at element 3 of 5 when the list is taken meets the old head; one that starts after sees nothing; the
 // elements are private only after the first has left.
 TEST(RcuList, TakingAllLeavesReadersTheirTerminatorAndWaitsForThem) {

@@ -14,6 +14,8 @@ namespace {
 
 Error invalid(std::string what) { return Error{ErrorCode::kInvalidArgument, std::move(what)}; }
 
+Error no_memory() { return Error{ErrorCode::kUnavailable, "request: no memory for a message"}; }
+
 Error too_long(size_t size, size_t overhead) {
   return Error{ErrorCode::kLimit, "request: " + std::to_string(size) + " data bytes, " +
                                       std::to_string(ipmi::kMessageBytesMax - overhead) + " fit"};
@@ -101,6 +103,7 @@ Status Interface::request_local(std::unique_ptr<Pending> pending, const SystemIn
   }
   if (maintenance_command(request)) note_maintenance_command(request.netfn);
 
+  if (rt::fault_point("mh.allocate.message")) return no_memory();
   auto message = std::make_unique<OutMessage>();
   message->kind = OutKind::kLocal;
   message->msgid = static_cast<uint64_t>(pending->msgid);
@@ -118,7 +121,7 @@ Status Interface::request_direct(std::unique_ptr<Pending> pending, const IpmbDir
                                  const ipmi::Request& request, int priority) {
   const bool response = request.netfn & 1;
   Status bad;
-  if (!info.ipmb_direct) {
+  if (!info.read().ipmb_direct) {
     bad = Error{ErrorCode::kNotSupported,
                 "interface " + std::to_string(pending->user->number) + " is not on an IPMB: no direct messages"};
   } else if (response && request.data.empty()) {
@@ -130,6 +133,7 @@ Status Interface::request_direct(std::unique_ptr<Pending> pending, const IpmbDir
     count(Statistic::kSentInvalidCommands);
     return bad;
   }
+  if (rt::fault_point("mh.allocate.message")) return no_memory();
   auto message = std::make_unique<OutMessage>();
   message->kind = response ? OutKind::kResponse : OutKind::kLocal;
   message->msgid = static_cast<uint64_t>(pending->msgid);
@@ -181,6 +185,7 @@ Status Interface::request_routed(std::unique_ptr<Pending> pending, const ipmi::R
   routed.data = request.data;
   routed.source_address = options.source_address.value_or(own_address[channel].load(std::memory_order_relaxed));
   routed.source_lun = options.source_lun.value_or(own_lun[channel].load(std::memory_order_relaxed));
+  if (rt::fault_point("mh.allocate.message")) return no_memory();
   auto message = std::make_unique<OutMessage>();
   auto format = [&] {
     if (lan) {
@@ -253,13 +258,36 @@ void Interface::send(SmiMessage* message, int priority) {
 
 // The message is `current`. A refusal becomes its answer, once, by the same way as any other (G-67).
 void Interface::hand_down(SmiMessage* message) {
+  if (below_ended) rt::fatal("message handler: a message for a system interface that has been shut down (I2-2)");
   Status status = smi->sender(message);
   if (status) return;
+  OutMessage* out = ours(*message);
+  if (profile().mh_waits_though_send_failed && out && out->pending && out->pending->discovery) {
+    {
+      rt::LockGuard lock(transmit_mutex);
+      if (message == current) current = nullptr;
+    }
+    retire(message);
+    receive_work.schedule();
+    return;
+  }
   message->failed = true;
   message->failure = status.error().code;
   make_local_response(*message,
                       static_cast<uint8_t>(message->failure == ErrorCode::kHosed ? CompletionCode::kBusError
                                                                                  : CompletionCode::kUnspecified));
+  if (profile().mh_sender_error_keeps_current) {
+    {
+      rt::LockGuard lock(transmit_mutex);
+      current = &refused;
+    }
+    {
+      rt::LockGuard lock(receive_mutex);
+      received.push_back(message);
+    }
+    receive_work.schedule();
+    return;
+  }
   message_received(message);
 }
 

@@ -6,7 +6,7 @@
 
 namespace bmcpair::host::inline BMCPAIR_RT::detail {
 
-SequenceTable::SequenceTable(uint32_t first_seqid) {
+SequenceTable::SequenceTable(uint32_t first_seqid, bool unsigned_time) : unsigned_time_(unsigned_time) {
   for (Entry& e : entries_) e.seqid = first_seqid & kSeqidMask;
 }
 
@@ -60,6 +60,11 @@ bool SequenceTable::start_timer(uint64_t msgid) {
   return true;
 }
 
+const Pending* SequenceTable::find(uint64_t msgid) {
+  const Entry* e = current(msgid);
+  return e ? e->pending.get() : nullptr;
+}
+
 std::unique_ptr<Pending> SequenceTable::fail(uint64_t msgid) {
   Entry* e = current(msgid);
   return e ? release(*e) : nullptr;
@@ -83,6 +88,10 @@ void SequenceTable::age(Duration elapsed, std::vector<Expired>& expired, std::ve
     if (!e.in_use || !e.pending) continue;
     if (e.remaining > elapsed) {  // never below zero: G-17
       e.remaining -= elapsed;
+      continue;
+    }
+    if (unsigned_time_ && e.remaining < elapsed) {
+      e.remaining = Duration::max();
       continue;
     }
     if (e.retries_left == 0) {

@@ -33,7 +33,8 @@ constexpr int kRetriesDefault = 4;
 
 class SequenceTable {
  public:
-  explicit SequenceTable(uint32_t first_seqid = 0);
+  // unsigned_time: G-17, as it was.
+  explicit SequenceTable(uint32_t first_seqid = 0, bool unsigned_time = false);
   ~SequenceTable();
 
   struct Ticket {
@@ -49,6 +50,8 @@ class SequenceTable {
 
   // The BMC took the message: now the real timeout runs. False for a stale msgid.
   bool start_timer(uint64_t msgid);
+  // Null for a stale msgid. Stays the table's.
+  const Pending* find(uint64_t msgid);
   // The BMC refused it. Null for a stale msgid.
   std::unique_ptr<Pending> fail(uint64_t msgid);
   // The answer's request, when everything about it fits (E.4). netfn: the request's.
@@ -86,6 +89,7 @@ class SequenceTable {
   std::unique_ptr<Pending> release(Entry& e);
 
   std::array<Entry, kSequenceEntries> entries_;
+  const bool unsigned_time_;
   unsigned next_ = 0;
   unsigned used_ = 0;
 };

@@ -31,7 +31,8 @@ namespace bmcpair::host::inline BMCPAIR_RT::detail {
 // -----------------------------------------------------------------------------------------------------------
 
 UserState::UserState(std::shared_ptr<Interface> interface_, int number_, UserHandlers handlers_)
-    : interface(std::move(interface_)),
+    : Tracked("user"),
+      interface(std::move(interface_)),
       number(number_),
       handlers(std::move(handlers_)),
       deliver_work([this] { run_deliver(); }) {}
@@ -47,7 +48,8 @@ std::optional<MessageCharge> UserState::charge() {
 bool UserState::enqueue(RecvMessage message) {
   {
     rt::LockGuard lock(queue_mutex);
-    if (dropping || shutdown_wanted || !alive.load(std::memory_order_acquire) || !handlers.receive) return false;
+    const bool dead = dropping || shutdown_wanted || !alive.load(std::memory_order_acquire);
+    if ((dead && !interface->profile().mh_answers_dead_users) || !handlers.receive) return false;
     queue.push_back(std::move(message));
   }
   deliver_work.schedule();
@@ -130,7 +132,7 @@ void UserState::end(bool keep_queue) {
       rt::LockGuard lock(i.users_mutex);
       i.users.unlink(this);
     }
-    i.users_rcu.synchronize();
+    if (!i.profile().mh_user_end_skips_grace) i.users_rcu.synchronize();
     i.user_count.fetch_sub(1, std::memory_order_acq_rel);
     {
       rt::LockGuard lock(queue_mutex);
@@ -199,6 +201,9 @@ Status Interface::register_for_cmd(const std::shared_ptr<UserState>& user, uint8
                                            std::to_string(cmd) + " has one on one of these channels"};
       }
     }
+    if (rt::fault_point("mh.allocate.receiver")) {
+      return Error{ErrorCode::kUnavailable, "command receiver: no memory for one"};
+    }
     auto* r = new CommandReceiver;
     r->netfn = netfn;
     r->cmd = cmd;
@@ -242,6 +247,8 @@ Status Interface::unregister_for_cmd(UserState& user, uint8_t netfn, uint8_t cmd
 
 // Also gives the watch back, which Linux 6.1 forgets (G-82).
 void Interface::drop_receivers(const UserState& user) {
+  // The interface's own end took them all; so it thinks.
+  if (profile().mh_splice_tests_destination && shutting_down()) return;
   std::vector<CommandReceiver*> gone;
   {
     rt::LockGuard lock(receivers_mutex);
@@ -257,15 +264,20 @@ void Interface::drop_receivers(const UserState& user) {
   if (gone.empty()) return;
   receivers_rcu.synchronize();
   for (CommandReceiver* r : gone) delete r;
-  remove_watch(WatchKind::kCommands, static_cast<unsigned>(gone.size()));
+  if (!profile().mh_user_end_keeps_command_watch) {
+    remove_watch(WatchKind::kCommands, static_cast<unsigned>(gone.size()));
+  }
 }
 
 // One grace period for all of them.
 void Interface::drop_all_receivers() {
   CommandReceiver* gone = nullptr;
+  CommandReceiver private_head;
   {
     rt::LockGuard lock(receivers_mutex);
-    gone = receivers.splice_all(receivers_rcu);
+    gone = profile().mh_splice_to_private_head
+               ? receivers.splice_to(&private_head, receivers_rcu)
+               : receivers.splice_all(receivers_rcu, profile().mh_splice_tests_destination);
   }
   unsigned n = 0;
   while (gone) {
@@ -346,6 +358,7 @@ void Interface::note_maintenance_command(uint8_t netfn) {
     maintenance_remaining = core->options.maintenance_time;
     set_maintenance_state(state);
   }
+  if (profile().mh_maintenance_without_tick) return;
   core->want_tick();
 }
 

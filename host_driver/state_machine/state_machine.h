@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "host_driver/state_machine/profile.h"
 #include "proto/base/hex.h"
 #include "proto/base/result.h"
 #include "proto/base/time.h"
@@ -17,44 +18,6 @@
 #include "proto/registers/register_port.h"
 
 namespace bmcpair::state_machine {
-
-// Historical behaviour as data, not as #if (design.md "Profiles").
-struct Profile {
-  std::string_view name;
-  // KCS
-  unsigned kcs_error_retries_max;
-  bool kcs_stop_after_timeout;          // fixes A.6-1/2/3: a recorded error ends the step; HOSED is never lost
-  bool kcs_check_obf_at_write_start;    // fixes A.6-4
-  bool kcs_rearm_budget_in_recovery;    // fixes A.6-5
-  bool kcs_idle_ibf_is_not_error;       // fixes D.11 W3: IBF stuck while idle starts no abort behind the SI's back
-  bool kcs_delay_after_error;           // fixes G-60: at least one delay an error
-  // BT
-  bool bt_hidden_capability_fetch;      // <= 4.18: the fetch runs inside the machine (B.9)
-  bool bt_bounded_resets;               // fixes B.6-6/7: probe resets are bounded and do not return with the sequence wrap
-  bool bt_keep_capabilities;            // fixes B.6-4
-  bool bt_safe_drain;                   // fixes B.6-1/2/9: H_BUSY read before toggled; a bad frame is drained
-  bool bt_floor_timings;                // fixes B.6-3: 0 s request-to-response is taken as the default; both are capped
-  bool bt_keep_interrupt_enable;        // fixes B.6-5: resetting the flags does not leave the interrupt disabled
-  bool bt_gentle_detect;                // no BMC hardware reset (INTMASK 80h) merely because a host attaches
-  bool bt_frame_limit;                  // a request that a length byte cannot count is refused (B.2)
-  bool bt_carry_control;                // a state that follows at once uses CTRL as it was sampled for the one before
-  // SMIC
-  bool smic_count_long_steps;           // fixes the wart of C.1: a step of >= 2 s counts
-  // System interface
-  bool si_hosed_backoff;                // 6.18+: SI_HOSED, 0x82, one-second probe (D.9)
-  bool si_gate_on_machine;              // fixes D.11 W1-W4/W7: the gate asks the machine, refused starts wait
-  bool si_bounded_fetches;              // G-70
-  bool si_bounded_event_steps;          // G-60, G-115
-  // Message handler
-  bool mh_retry_identity_on_any_cc;     // B.9 "remaining hole"
-  bool mh_bounded_identity_waits;       // G-42
-  bool mh_clear_current_on_panic;       // E.13
-};
-
-// "hardened" (the default), "linux-6.1", "linux-4.18". nullptr when unknown.
-const Profile* find_profile(std::string_view name);
-const Profile& hardened();
-std::vector<std::string_view> profile_names();
 
 enum class Verdict : uint8_t {
   kCallWithoutDelay,

@@ -104,8 +104,10 @@ TEST(Driver, TriesADeviceThatIsNotThereUntilItIs) {
 
 // The end of seed 2's story: "leaves IPMI hosed until you reload modules".
 TEST(Driver, TriesAgainAfterAFailedRegistration) {
+  // The next refusal is final for that registration.
+  const state_machine::Profile profile = state_machine::profile_with("hardened-mh_retry_identity_on_any_cc").value();
   MessageHandlerOptions options;
-  options.mh_retry_identity_on_any_cc = false;  // the next refusal is final for that registration
+  options.profile = &profile;
   MessageHandler mh(options);
   Driver driver(mh, quick());
   auto b = bmc(InterfaceKind::kBt);

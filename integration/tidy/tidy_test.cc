@@ -113,7 +113,10 @@ const std::vector<Room>& rooms() {
        false, true},
       {"host_driver/runtime", {"proto"}, false, false},
       {"host_driver/state_machine", {"proto"}, true, false},
-      {"host_driver/message_handler", {"proto", "host_driver/runtime"}, false, false},
+      // Of the state machines only which historical behaviour is wanted.
+      {"host_driver/message_handler",
+       {"proto", "host_driver/runtime", "host_driver/state_machine/profile.h"},
+       false, false},
       {"host_driver/system_interface",
        {"proto", "host_driver/runtime", "host_driver/state_machine", "host_driver/message_handler"},
        false, false},
@@ -175,7 +178,7 @@ TEST(Tidy, ArrowsBetweenRoomsNeverTurnRound) {
       }
       if (target == room) continue;
       bool allowed = std::any_of(room->may_include.begin(), room->may_include.end(), [&](const std::string& r) {
-        return starts_with(include.target, r + "/");
+        return include.target == r || starts_with(include.target, r + "/");
       });
       auto exception = program_exceptions().find(source.path);
       if (exception != program_exceptions().end()) {
