@@ -37,9 +37,12 @@ struct CallVariant {
 class SpinLock {
  public:
   void lock() {
-    for (unsigned turn = 0; held_.exchange(true, std::memory_order_acquire); ++turn) spin_pause(turn);
+    for (unsigned turn = 0; held_.exchange(true, std::memory_order_acquire); ++turn) spin_pause(this, turn);
   }
-  void unlock() { held_.store(false, std::memory_order_release); }
+  void unlock() {
+    held_.store(false, std::memory_order_release);
+    spin_end(this);
+  }
 
  private:
   Atomic<bool> held_{false};

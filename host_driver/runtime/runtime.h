@@ -6,7 +6,8 @@
 //   rt::now()                                  Instant of the driver's monotonic clock
 //   rt::sleep_for(Duration)                    not in atomic context
 //   rt::cpu_relax(Duration)                    a short spin; allowed anywhere, bounded by its argument
-//   rt::spin_pause(turn)                       one turn of a spin lock's wait; no interrupt point, allowed anywhere
+//   rt::spin_pause(what, turn), spin_end(what) one turn of a spin lock's wait, and its end for those who wait; no interrupt
+//                                              point, allowed anywhere
 //   rt::Mutex, rt::LockGuard, rt::UniqueLock   Mutex: lock, unlock, try_lock
 //   rt::Atomic<T>                              load/store/exchange/compare_exchange/fetch_add with explicit orders
 //   rt::fence(order)                           std::atomic_thread_fence

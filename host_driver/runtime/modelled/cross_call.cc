@@ -17,34 +17,53 @@ void pause(detail::CrossCalls& calls, unsigned self) {
 
 }  // namespace
 
+// The queue's own steps are no scheduling points here; at its spin locks the task waits all the same.
+class World::InCalls {
+ public:
+  explicit InCalls(World& world)
+      : world_(world), task_(*world.running_), quiet_(world.quiet_), in_calls_(task_.in_calls) {
+    world_.quiet_ = true;
+    task_.in_calls = true;
+  }
+  ~InCalls() {
+    world_.quiet_ = quiet_;
+    task_.in_calls = in_calls_;
+  }
+  InCalls(const InCalls&) = delete;
+  InCalls& operator=(const InCalls&) = delete;
+
+ private:
+  World& world_;
+  Task& task_;
+  const bool quiet_;
+  const bool in_calls_;
+};
+
 void World::start_calls() {
-  quiet_ = true;
+  InCalls here(*this);
   calls_ = std::make_shared<detail::CrossCalls>(kTasksMax, &pause);
   for (auto& t : tasks_) enlist(*t);
-  quiet_ = false;
 }
 
 void World::enlist(Task& task) {
   if (task.device || task.state == Task::State::kDone) return;
-  const bool was = quiet_;
-  quiet_ = true;
+  InCalls here(*this);
   task.cpu = calls_->arrive();
   if (task.state == Task::State::kBlocked) calls_->fall_asleep(static_cast<unsigned>(task.cpu));
-  quiet_ = was;
 }
 
 void World::fall_asleep(Task& task) {
   if (task.cpu < 0) return;
-  quiet_ = true;
+  InCalls here(*this);
   calls_->fall_asleep(static_cast<unsigned>(task.cpu));
-  quiet_ = false;
 }
 
 void World::wake_up(Task& task) {
   if (task.cpu < 0) return;
-  quiet_ = true;
-  calls_->wake_up(static_cast<unsigned>(task.cpu));
-  quiet_ = false;
+  {
+    InCalls here(*this);
+    calls_->wake_up(static_cast<unsigned>(task.cpu));
+  }
   park_if_panicking(task);
 }
 
@@ -53,9 +72,8 @@ void World::park_if_panicking(Task& task) {
   task.frozen = true;
   fall_asleep(task);
   switch_away(Site("stopped by a panic"));
-  quiet_ = true;
+  InCalls here(*this);
   calls_->wake_up(static_cast<unsigned>(task.cpu));
-  quiet_ = false;
 }
 
 void World::run_calls() {

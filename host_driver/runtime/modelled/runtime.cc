@@ -21,6 +21,14 @@ void yield(Here at) {
   if (World* w = World::current()) w->yield(at);
 }
 
+void spin_pause(const void* what, unsigned, Here at) {
+  if (World* w = World::current()) w->block(what, "a spin lock", at, kNever);
+}
+
+void spin_end(const void* what) {
+  if (World* w = World::current()) w->wake_all(what);
+}
+
 void fence(std::memory_order order) {
   if (World* w = World::current()) w->fence(order);
 }

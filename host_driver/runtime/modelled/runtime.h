@@ -27,7 +27,9 @@ void sleep_for(Duration d, Here at = {});
 void cpu_relax(Duration d, Here at = {});
 // Nothing to do until another has done something.
 void yield(Here at = {});
-inline void spin_pause(unsigned, Here at = {}) { yield(at); }
+// Nobody turns in circles here: who waits for a spin lock waits until somebody has let it go.
+void spin_pause(const void* what, unsigned turn, Here at = {});
+void spin_end(const void* what);
 void fence(std::memory_order order);
 // A mistake of ours. Ends the run: oracle "invariant".
 [[noreturn]] void fatal(std::string_view what);

@@ -62,6 +62,7 @@ void World::run(std::function<void()> main) {
 void World::task_main(void* argument) {
   Task& t = *static_cast<Task*>(argument);
   World& w = *current_;
+  if (w.calls_) w.run_calls();
   t.function();
   t.function = nullptr;
   if (t.id == 0) {
@@ -191,7 +192,9 @@ void World::run_task(Task& next) {
   Task& from = *running_;
   running_ = &next;
   note(next.id);
+  const bool quiet = std::exchange(quiet_, false);
   Fiber::switch_to(from.fiber, next.fiber);
+  quiet_ = quiet;
 }
 
 void World::make_ready(Task& task) {
@@ -254,7 +257,8 @@ void World::sleep_until(Instant deadline, const Site& site) {
 
 bool World::block(const void* on, std::string_view what, const Site& site, Instant deadline) {
   Task& t = *running_;
-  if (calls_) fall_asleep(t);
+  const bool answers = calls_ && !t.in_calls;  // otherwise it stands inside of a cross-call, at a spin lock
+  if (answers) fall_asleep(t);
   t.state = Task::State::kBlocked;
   t.waits_on = on;
   t.waits_for = what;
@@ -266,7 +270,7 @@ bool World::block(const void* on, std::string_view what, const Site& site, Insta
   switch_away(site);
   t.waits_on = nullptr;
   const bool woken = !t.timed_out;
-  if (calls_) wake_up(t);
+  if (calls_ && !t.in_calls) wake_up(t);
   return woken;
 }
 

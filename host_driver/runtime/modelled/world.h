@@ -274,6 +274,7 @@ class World {
   // Everybody but the task that runs and the devices stops, until thaw().
   void freeze_others();
   void thaw();
+  class InCalls;
   void start_calls();
   void enlist(Task& task);
   void fall_asleep(Task& task);
@@ -312,7 +313,7 @@ class World {
   };
   Panic panic_;
   bool over_ = false;
-  bool quiet_ = false;  // nothing is decided, and nobody else goes on
+  bool quiet_ = false;  // of the task that runs: nothing is decided, and nobody else goes on unless it must wait
   std::string oracle_;
   std::string sentence_;
   std::vector<TaskId> ids_;

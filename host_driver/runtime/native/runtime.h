@@ -28,9 +28,11 @@ void sleep_for(Duration d);
 // Spins for d; allowed anywhere, and bounded by d.
 void cpu_relax(Duration d);
 // One turn of a spin lock's wait, counted from 0. No interrupt point: its caller may hold other spin locks.
-inline void spin_pause(unsigned turn) {
+inline void spin_pause(const void*, unsigned turn) {
   if (turn > 100) std::this_thread::yield();
 }
+// What others spin for is there.
+inline void spin_end(const void*) {}
 
 inline void fence(std::memory_order order) { std::atomic_thread_fence(order); }
 // A mistake of ours: says what, and ends the process.
