@@ -22,6 +22,7 @@ double seconds_since(SteadyClock::time_point begun) {
 
 // Far above any machine; a mistyped number should not start that many threads.
 constexpr unsigned kJobsMax = 1024;
+constexpr size_t kStrategiesMax = 16;
 
 unsigned jobs_of(unsigned asked) {
   const unsigned jobs = asked != 0 ? asked : std::thread::hardware_concurrency();
@@ -185,6 +186,7 @@ class Exploration {
         limit_(options.runs == 0 ? UINT64_MAX : options.runs),
         counters_(jobs_) {
     for (unsigned i = 0; i < jobs_; ++i) workers_.push_back(std::make_unique<Worker>());
+    while (own_slot_ + 1 < strategies().size() && strategies()[own_slot_].name != options.strategy) ++own_slot_;
   }
 
   ExploreResult explore() {
@@ -204,19 +206,14 @@ class Exploration {
 
  private:
   struct Worker {
-    std::array<std::unique_ptr<Strategy>, 16> strategies;
-    std::array<uint32_t, 16> merged{};
+    std::array<std::unique_ptr<Strategy>, kStrategiesMax> strategies;
+    std::array<uint32_t, kStrategiesMax> merged{};
     Findings findings;
     std::optional<Nondeterminism> nondeterminism;
   };
 
   size_t slot_of(uint64_t run) const {
-    if (run == 0 || options_.strategy.empty()) return portfolio_slot(run);
-    const auto all = strategies();
-    for (size_t i = 0; i < all.size(); ++i) {
-      if (all[i].name == options_.strategy) return i;
-    }
-    return 0;
+    return run == 0 || options_.strategy.empty() ? portfolio_slot(run) : own_slot_;
   }
 
   void work(unsigned worker) {
@@ -302,7 +299,11 @@ class Exploration {
       result.runs = result.findings[0].run + 1;
       result.violations = 1;
     }
-    for (uint64_t run = 0; run < result.runs; ++run) ++result.by_strategy[std::string(strategies()[slot_of(run)].name)].runs;
+    std::array<uint64_t, kStrategiesMax> runs_by_slot{};
+    for (uint64_t run = 0; run < result.runs; ++run) ++runs_by_slot[slot_of(run)];
+    for (size_t i = 0; i < strategies().size(); ++i) {
+      if (runs_by_slot[i] > 0) result.by_strategy[std::string(strategies()[i].name)].runs = runs_by_slot[i];
+    }
     for (const Finding& finding : result.findings) result.by_strategy[finding.strategy].violations += finding.times;
     result.sites = sites_.size();
     result.seconds = watch_.seconds();
@@ -319,6 +320,7 @@ class Exploration {
   const Experiment& experiment_;
   const ExploreOptions& options_;
   const unsigned jobs_;
+  size_t own_slot_ = 0;  // of options_.strategy
   Watch watch_;
   std::atomic<uint64_t> next_{1};
   std::atomic<uint64_t> limit_;  // runs from here on are not wanted
@@ -377,7 +379,7 @@ class Proof {
     limit_ = UINT64_MAX;
     next_ = 0;
     Exhaustive root(bounds);
-    one_run(0, root, UINT64_MAX - 1);
+    one_run(0, root, UINT64_MAX - 1, true);
     if (finding_ || !nondeterminism_.empty() || enough()) return false;
     std::vector<Subtree> subtrees;
     for (size_t i = 0; i < root.points().size(); ++i) {
@@ -388,32 +390,39 @@ class Proof {
       }
     }
     if (root.cut_by_total()) cut_by_total_ = true;
-    const auto body = [&](unsigned worker) {
-      Exhaustive director(bounds);
-      for (;;) {
-        const uint64_t index = next_.fetch_add(1);
-        if (index >= subtrees.size() || index >= limit_.load() || enough()) break;
-        const Subtree& subtree = subtrees[static_cast<size_t>(index)];
-        std::vector<Exhaustive::Point> prefix(root.points().begin(),
-                                              root.points().begin() + static_cast<ptrdiff_t>(subtree.position) + 1);
-        prefix.back().value = subtree.value;
-        director.set_prefix(prefix);
-        do {
-          if (index >= limit_.load() || enough()) {
-            cut_short_ = true;
-            break;
-          }
-        } while (one_run(worker, director, index) && director.next());
-      }
-      sites_.merge(director.sites());
-      if (director.cut_by_total()) cut_by_total_ = true;
-    };
+    sites_.merge(root.sites());
     const auto tick = [this] {
       if (options_.on_progress) options_.on_progress(watch_.progress(counters_, sites_.size()));
     };
-    sites_.merge(root.sites());
-    if (!subtrees.empty()) in_threads(jobs_, watch_, options_.progress_every, body, tick);
-    return !cut_short_ && next_ >= subtrees.size() && !finding_ && nondeterminism_.empty();
+    // First what is unusual in one place only; then what is below each.
+    for (const bool below : {false, true}) {
+      next_ = 0;
+      const auto body = [&](unsigned worker) {
+        Exhaustive director(bounds);
+        for (;;) {
+          const uint64_t index = next_.fetch_add(1);
+          if (index >= subtrees.size() || index >= limit_.load() || enough()) break;
+          const Subtree& subtree = subtrees[static_cast<size_t>(index)];
+          std::vector<Exhaustive::Point> prefix(root.points().begin(),
+                                                root.points().begin() + static_cast<ptrdiff_t>(subtree.position) + 1);
+          prefix.back().value = subtree.value;
+          director.set_prefix(prefix);
+          if (!one_run(worker, director, index, !below) || !below) continue;
+          while (director.next()) {
+            if (index >= limit_.load() || enough()) {
+              cut_short_ = true;
+              break;
+            }
+            if (!one_run(worker, director, index, true)) break;
+          }
+        }
+        sites_.merge(director.sites());
+        if (director.cut_by_total()) cut_by_total_ = true;
+      };
+      if (!subtrees.empty()) in_threads(jobs_, watch_, options_.progress_every, body, tick);
+      if (cut_short_ || next_ < subtrees.size() || finding_ || !nondeterminism_.empty()) return false;
+    }
+    return true;
   }
 
   bool enough() {
@@ -423,12 +432,12 @@ class Proof {
   }
 
   // False: this subtree is done with.
-  bool one_run(unsigned worker, Exhaustive& director, uint64_t subtree) {
+  bool one_run(unsigned worker, Exhaustive& director, uint64_t subtree, bool is_new) {
     const uint64_t number = started_.fetch_add(1, std::memory_order_relaxed);
     director.begin();
     Outcome outcome = experiment_.run(options_.profile, director, {});
     counters_[worker].count(outcome);
-    schedules_.fetch_add(1, std::memory_order_relaxed);
+    if (is_new) schedules_.fetch_add(1, std::memory_order_relaxed);
     std::string nondeterminism = director.divergence();
     if (nondeterminism.empty() && (number % kRunTwiceEvery == 0 || outcome.violated())) {
       Replay again(director.log());

@@ -31,6 +31,7 @@ class Shrinker {
       gained |= zero_ranges();
       gained |= lower_values();
       gained |= cut_ranges();
+      gained |= move_to_earlier();
     }
     result.finished = !over();
     result.token = token_;
@@ -55,9 +56,9 @@ class Shrinker {
   using Measure = std::tuple<size_t, uint64_t, uint64_t, uint64_t>;
 
   static Measure measure(const Edits& edits, const ChoiceLog& log) {
-    uint64_t values = 0;
-    for (const Edit& edit : edits) values += edit.value;
-    return {edits.size(), values, log.choices, edits.empty() ? 0 : edits.back().position};
+    uint64_t values = 0, positions = 0;
+    for (const Edit& edit : edits) values += edit.value, positions += edit.position;
+    return {edits.size(), values, log.choices, positions};
   }
 
   Status check() {
@@ -190,6 +191,24 @@ class Shrinker {
         if (try_as(edits, Edited::Anchor::kPosition)) {
           gained = true;
           by = i < best_.size() ? std::min(by, gap_before(i)) : 0;
+        } else {
+          by /= 2;
+        }
+      }
+    }
+    return gained;
+  }
+
+  // One choice, at an earlier time of the same site.
+  bool move_to_earlier() {
+    bool gained = false;
+    for (size_t i = 0; i < best_.size() && !over(); ++i) {
+      for (uint32_t by = best_[i].occurrence; by > 0 && i < best_.size() && !over();) {
+        Edits edits = best_;
+        edits[i].occurrence -= by;
+        if (try_as(edits, Edited::Anchor::kOccurrence)) {
+          gained = true;
+          by = i < best_.size() ? std::min(by, best_[i].occurrence) : 0;
         } else {
           by /= 2;
         }

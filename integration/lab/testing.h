@@ -1,6 +1,7 @@
 // Experiments small enough that what there is to find in them is known by hand.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <functional>
@@ -148,17 +149,22 @@ inline const ToyExperiment& old_load() {
   return toy;
 }
 
-// One task makes no step for 12 steps of two others.
+// The first task, once begun, makes no step for 20 steps of the two others.
 inline const ToyExperiment& starved() {
   static const ToyExperiment toy("starved", "a task that is late ends a wait without a deadline", {"naive", "hardened"}, [](Toy& t) {
-    unsigned others = 0, worst = 0;
-    interleave(t, {12, 12, 4}, true, [&](TaskId task, unsigned step) {
-      others = task == 2 ? 0 : others + 1;
-      if (step == 0 && task == 2) others = 0;
-      worst = std::max(worst, others);
+    constexpr unsigned kSteps = 4;
+    bool waits = false;
+    unsigned waited = 0, worst = 0;
+    interleave(t, {kSteps, 12, 12}, true, [&](TaskId task, unsigned step) {
+      if (task == 0) {
+        waits = step + 1 < kSteps;
+        waited = 0;
+      } else if (waits) {
+        worst = std::max(worst, ++waited);
+      }
       t.step(Side::kHost, "task " + std::to_string(task), "steps");
     });
-    if (worst >= 23 && !t.hardened()) t.violate("liveness", "task 2 waited for " + std::to_string(worst) + " steps");
+    if (worst >= 20 && !t.hardened()) t.violate("liveness", "task 0 waited for " + std::to_string(worst) + " steps");
   });
   return toy;
 }
