@@ -5,7 +5,7 @@
 #include <boost/context/detail/fcontext.hpp>
 #include <cstdio>
 #include <cstdlib>
-#include <vector>
+#include <utility>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define BMCPAIR_ASAN 1
@@ -32,17 +32,17 @@ namespace context = boost::context::detail;
 constexpr size_t kStackBytes = BMCPAIR_ASAN ? 512 * 1024 : 128 * 1024;
 constexpr size_t kGuardBytes = 4096;
 
-// Stacks are as costly to make as hundreds of switches: a thread keeps its own.
+// Stacks are as costly to make as hundreds of switches: a thread keeps its own. Free ones are linked through their first
+// word, so that nothing here takes memory of whatever runs on them.
 struct StackPool {
   ~StackPool() {
-    for (void* s : free) ::munmap(static_cast<char*>(s) - kGuardBytes, kStackBytes + kGuardBytes);
+    while (free) {
+      void* s = std::exchange(free, *static_cast<void**>(free));
+      ::munmap(static_cast<char*>(s) - kGuardBytes, kStackBytes + kGuardBytes);
+    }
   }
   void* take() {
-    if (!free.empty()) {
-      void* s = free.back();
-      free.pop_back();
-      return s;
-    }
+    if (free) return std::exchange(free, *static_cast<void**>(free));
     void* p = ::mmap(nullptr, kStackBytes + kGuardBytes, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED || ::mprotect(p, kGuardBytes, PROT_NONE) != 0) {
@@ -51,7 +51,14 @@ struct StackPool {
     }
     return static_cast<char*>(p) + kGuardBytes;
   }
-  std::vector<void*> free;
+  void give(void* s) {
+#if BMCPAIR_ASAN
+    __asan_unpoison_memory_region(s, kStackBytes);
+#endif
+    *static_cast<void**>(s) = free;
+    free = s;
+  }
+  void* free = nullptr;
 };
 StackPool& pool() {
   thread_local StackPool p;
@@ -100,7 +107,7 @@ void Fiber::switch_to(Fiber& from, Fiber& to) {
 
 void Fiber::discard() {
   if (!stack_) return;
-  pool().free.push_back(stack_);
+  pool().give(stack_);
   stack_ = nullptr;
   context_ = nullptr;
 }

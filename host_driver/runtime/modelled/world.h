@@ -251,6 +251,8 @@ class World {
   uint32_t track(std::string_view kind);
   void untrack(uint32_t id, std::string_view kind);
   size_t tracked() const { return tracked_.size(); }
+  // What is left now is left on purpose: after a panic, nothing ends.
+  void forget_tracked() { tracked_.clear(); }
 
   // Fault points that may fire, each at most so often.
   void allow_fault(std::string name, unsigned times);

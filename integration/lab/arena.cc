@@ -1,0 +1,182 @@
+#include "integration/lab/arena.h"
+
+#include <sys/mman.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define BMCPAIR_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define BMCPAIR_ASAN 1
+#endif
+#endif
+#ifndef BMCPAIR_ASAN
+#define BMCPAIR_ASAN 0
+#endif
+#if BMCPAIR_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace bmcpair::lab {
+
+namespace {
+
+constexpr size_t kArenaBytes = size_t{1} << 30;  // address space; what a run touches is what it costs
+constexpr size_t kArenasMax = 64;
+constexpr size_t kAlign = 16;
+constexpr size_t kClasses = 65;  // free lists: blocks of up to 1 KiB, in steps of 16 bytes
+
+struct Header {
+  size_t bytes;  // of the block, without this
+  size_t unused;
+};
+static_assert(sizeof(Header) == kAlign);
+
+struct FreeBlock {
+  FreeBlock* next;
+};
+
+struct Arena {
+  char* begin = nullptr;
+  char* at = nullptr;
+  char* high = nullptr;  // of all runs
+  char* end = nullptr;
+  ArenaLayout layout;
+  FreeBlock* free[kClasses] = {};
+
+  void* allocate(size_t bytes) {
+    bytes = (bytes + kAlign - 1) & ~(kAlign - 1);
+    const size_t c = bytes / kAlign;
+    if (c < kClasses && free[c]) {
+      FreeBlock* b = free[c];
+      free[c] = b->next;
+      if (layout.fill) std::memset(b, layout.fill, bytes);
+      return b;
+    }
+    if (bytes > static_cast<size_t>(end - at) - sizeof(Header)) return nullptr;
+    auto* h = reinterpret_cast<Header*>(at);
+    char* p = at + sizeof(Header);
+    at = p + bytes;
+#if BMCPAIR_ASAN
+    __asan_unpoison_memory_region(h, sizeof(Header) + bytes);
+#endif
+    h->bytes = bytes;
+    if (layout.fill) std::memset(p, layout.fill, bytes);
+    return p;
+  }
+  void release(void* p) {
+    auto* h = reinterpret_cast<Header*>(static_cast<char*>(p) - sizeof(Header));
+    const size_t bytes = h->bytes;
+    if (layout.fill) std::memset(p, static_cast<uint8_t>(~layout.fill), bytes);
+#if BMCPAIR_ASAN
+    __asan_poison_memory_region(p, bytes);
+#else
+    const size_t c = bytes / kAlign;
+    if (!layout.reuse || c >= kClasses || bytes < sizeof(FreeBlock)) return;
+    auto* b = static_cast<FreeBlock*>(p);
+    b->next = free[c];
+    free[c] = b;
+#endif
+  }
+};
+
+// One region for all threads, so that one comparison tells whose a pointer is.
+char* region() {
+  static char* const r = [] {
+    void* p = ::mmap(nullptr, kArenaBytes * kArenasMax, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) {
+      std::perror("bmcpair: no address space for the laboratory");
+      std::abort();
+    }
+    return static_cast<char*>(p);
+  }();
+  return r;
+}
+std::atomic<char*> region_begin{nullptr};
+std::atomic<uint64_t> arenas_taken{0};  // a bit each
+
+struct ThreadArena {
+  ThreadArena() {
+    region_begin.store(region(), std::memory_order_relaxed);
+    uint64_t taken = arenas_taken.load();
+    do {
+      if (taken == UINT64_MAX) {
+        std::fputs("bmcpair: more than 64 threads run laboratories\n", stderr);
+        std::abort();
+      }
+      index = static_cast<unsigned>(__builtin_ctzll(~taken));
+    } while (!arenas_taken.compare_exchange_weak(taken, taken | uint64_t{1} << index));
+    arena.begin = region() + index * kArenaBytes;
+    arena.end = arena.begin + kArenaBytes;
+  }
+  ~ThreadArena() { arenas_taken.fetch_and(~(uint64_t{1} << index)); }
+  Arena arena;
+  unsigned index = 0;
+};
+Arena& mine() {
+  thread_local ThreadArena t;
+  return t.arena;
+}
+
+thread_local Arena* active = nullptr;
+thread_local ArenaLayout layout;
+
+bool in_region(const void* p) {
+  const char* begin = region_begin.load(std::memory_order_relaxed);
+  return begin && p >= begin && p < begin + kArenaBytes * kArenasMax;
+}
+
+void* take(size_t bytes) {
+  if (active) {
+    if (void* p = active->allocate(bytes ? bytes : 1)) return p;
+    std::fputs("bmcpair: a run of the laboratory takes more than 1 GiB\n", stderr);
+    std::abort();
+  }
+  void* p = std::malloc(bytes ? bytes : 1);
+  if (!p) throw std::bad_alloc();
+  return p;
+}
+
+void give(void* p) noexcept {
+  if (!p) return;
+  if (!in_region(p)) {
+    std::free(p);
+    return;
+  }
+  // Of a run that is over, or of another thread's: gone already.
+  if (active && p >= active->begin && p < active->at) active->release(p);
+}
+
+}  // namespace
+
+ArenaScope::ArenaScope(const ArenaLayout& wanted) {
+  Arena& a = mine();
+  a.layout = wanted;
+  std::memset(a.free, 0, sizeof a.free);
+  a.at = a.begin + ((wanted.offset + kAlign - 1) & ~(kAlign - 1));
+  active = &a;
+}
+
+ArenaScope::~ArenaScope() { active = nullptr; }
+
+Outside::Outside() : before_(std::exchange(active, nullptr)) {}
+Outside::~Outside() { active = static_cast<Arena*>(before_); }
+
+void set_arena_layout(const ArenaLayout& wanted) { layout = wanted; }
+const ArenaLayout& arena_layout() { return layout; }
+
+}  // namespace bmcpair::lab
+
+void* operator new(size_t bytes) { return bmcpair::lab::take(bytes); }
+void* operator new[](size_t bytes) { return bmcpair::lab::take(bytes); }
+void operator delete(void* p) noexcept { bmcpair::lab::give(p); }
+void operator delete[](void* p) noexcept { bmcpair::lab::give(p); }
+void operator delete(void* p, size_t) noexcept { bmcpair::lab::give(p); }
+void operator delete[](void* p, size_t) noexcept { bmcpair::lab::give(p); }

@@ -1,0 +1,638 @@
+#include "integration/lab/rig.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "bmc_emu/firmware/dispatcher.h"
+#include "integration/lab/arena.h"
+#include "proto/trace/trace.h"
+
+namespace bmcpair::lab {
+
+using hardware::Access;
+using registers::InterfaceKind;
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+namespace {
+
+// What an access costs on an ISA bus.
+constexpr Duration kAccess = microseconds(1);
+
+// Instead of what the latency plan says: between an access of the BMC and the next, and before its answer. The timeouts of the
+// stack are 5 s, 2 s and 60 s (A.2, B.3, E.4).
+constexpr Duration kAccessDelays[] = {Duration(0),     microseconds(10), microseconds(100), milliseconds(1),
+                                      milliseconds(12), milliseconds(120), milliseconds(1900), milliseconds(4999),
+                                      milliseconds(5001), seconds(12)};
+constexpr Duration kAnswerDelays[] = {Duration(0),        microseconds(200),  milliseconds(2),    milliseconds(20),
+                                      milliseconds(250),  milliseconds(1990), milliseconds(4990), milliseconds(5010),
+                                      milliseconds(14900), seconds(61)};
+// A reset is seen by the host when it had time to fetch the answer to its command (§20.2).
+constexpr Duration kResetGrace = milliseconds(5);
+
+uint64_t tag_of(ByteView data) {
+  uint64_t tag = 0;
+  for (uint8_t b : data.first(std::min<size_t>(data.size(), 8))) tag = tag << 8 | b;
+  return tag;
+}
+
+// What the firmware makes once in a process (its table of commands) must not be made in the memory of a run.
+void make_what_is_made_once() {
+  static const bool made = [] {
+    Outside outside;
+    return !firmware::Dispatcher::instance().commands().empty();
+  }();
+  (void)made;
+}
+
+}  // namespace
+
+// ---- the BMC -------------------------------------------------------------------------------------------------------
+
+class LabBmc::Port final : public registers::RegisterPort {
+ public:
+  explicit Port(LabBmc& bmc) : bmc_(bmc) {}
+  ~Port() override {
+    set_interrupt_handler({});
+    set_link_handler({});
+  }
+  uint8_t read(uint16_t offset) override {
+    rt::World::current()->point(Site("register read"));
+    return bmc_.host_read(offset);
+  }
+  void write(uint16_t offset, uint8_t value) override {
+    rt::World::current()->point(Site("register write"));
+    bmc_.host_write(offset, value);
+  }
+  // A burst is as many steps at the device, but the processor does nothing else in between.
+  void read_burst(uint16_t offset, std::span<uint8_t> out) override {
+    rt::World::current()->point(Site("register burst read"));
+    for (uint8_t& b : out) b = bmc_.host_read(offset);
+  }
+  void write_burst(uint16_t offset, std::span<const uint8_t> in) override {
+    rt::World::current()->point(Site("register burst write"));
+    for (uint8_t b : in) bmc_.host_write(offset, b);
+  }
+  InterfaceKind kind() const override { return bmc_.options_.kind; }
+  bool has_interrupt() const override { return bmc_.options_.interrupt; }
+  void set_interrupt_handler(InterruptHandler handler) override {
+    auto& w = *rt::World::current();
+    while (bmc_.delivering_) w.block(&bmc_.delivering_, "the interrupt handler's end", Site("interrupt handler"), kNever);
+    bmc_.handler_ = std::move(handler);
+    bmc_.delivered_ = false;
+    w.wake_all(&bmc_.level_);
+  }
+  registers::LinkState link() const override { return bmc_.link_; }
+  void set_link_handler(LinkHandler handler) override {
+    auto& w = *rt::World::current();
+    while (bmc_.delivering_) w.block(&bmc_.delivering_, "the link handler's end", Site("link handler"), kNever);
+    bmc_.link_handler_ = std::move(handler);
+  }
+  uint64_t endpoint() const override { return 1; }
+
+ private:
+  LabBmc& bmc_;
+};
+
+LabBmc::LabBmc(Run& run, BmcOptions options) : run_(run), options_(std::move(options)) {
+  make_what_is_made_once();
+  hardware::InterfaceOptions hardware_options;
+  hardware_options.kind = options_.kind;
+  hardware_ = hardware::make_interface(hardware_options);
+  hardware_->set_trace(this);
+  firmware_ = std::move(*firmware::Bmc::create(options_.firmware, std::make_shared<firmware::MemoryStore>(), this, rt::now()));
+  chooser_ = std::shared_ptr<Chooser>(std::shared_ptr<Chooser>(), &run_.director);
+  link_.generation = 1;
+  if (run_.options.recorder) {
+    Outside outside;
+    recorder_ = run_.options.recorder;
+    recorder_id_ = recorder_->add_interface("bmc/" + std::string(registers::to_string(options_.kind)), options_.kind);
+  }
+  for (const faults::Rule& rule : options_.faults) {
+    if (Status s = add_fault(rule); !s) run_.fail("setup", s.error().to_string());
+  }
+  auto& w = *rt::World::current();
+  work_task_ = &w.start_task("BMC", [this] { work(); }, rt::World::Kind::kDevice);
+  interrupt_task_ = &w.start_task("interrupt", [this] { deliver_interrupts(); }, rt::World::Kind::kDaemon);
+}
+
+LabBmc::~LabBmc() {
+  auto* w = rt::World::current();
+  if (!w) return;
+  ended_ = true;
+  w->wake_all(this);
+  w->wake_all(&level_);
+  w->join(*work_task_, Site("end of the BMC"));
+  w->join(*interrupt_task_, Site("end of the BMC"));
+}
+
+std::unique_ptr<registers::RegisterPort> LabBmc::port() { return std::make_unique<Port>(*this); }
+
+unsigned LabBmc::said(uint8_t netfn, uint8_t cmd, uint8_t cc) const {
+  auto at = said_.find({static_cast<uint8_t>(netfn & ~1), cmd, cc});
+  return at == said_.end() ? 0 : at->second;
+}
+
+unsigned LabBmc::executed(uint64_t tag) const {
+  auto at = executed_.find(tag);
+  return at == executed_.end() ? 0 : at->second;
+}
+
+unsigned LabBmc::executions(uint8_t netfn, uint8_t cmd) const {
+  auto at = executions_.find({netfn, cmd});
+  return at == executions_.end() ? 0 : at->second;
+}
+
+Status LabBmc::add_fault(faults::Rule rule) {
+  if (Status s = faults::check(rule); !s) return s;
+  if (!faults_) {
+    faults_ = std::make_unique<board::InterfaceFaults>("bmc", options_.kind, chooser_);
+    hardware_->set_injector(faults_.get(), rt::now());
+  }
+  if (!faults_->plan().add(++fault_ids_, std::make_shared<faults::Rule>(std::move(rule)), rt::now())) {
+    return Error{ErrorCode::kInvalidArgument, "this interface cannot meet the fault rule"};
+  }
+  poke();
+  return {};
+}
+
+void LabBmc::clear_faults() {
+  for (uint32_t id = 1; id <= fault_ids_; ++id) {
+    faults_->plan().remove(id);
+    hardware_->lift(id, rt::now());
+  }
+  poke();
+}
+
+uint64_t LabBmc::faults_fired() const { return faults_ ? faults_->fired() : 0; }
+
+void LabBmc::poke() {
+  settle(false);
+  note_line();
+  drawn_ = false;
+  rt::World::current()->wake_all(this);
+}
+
+void LabBmc::raise_event(uint8_t tag) {
+  // Platform Event Message, as from a sensor of its own (§29.3).
+  ipmi::Request request{0x04, 0, 0x02, {0x20, 0x04, 0x01, tag, 0x01, 0x50, 0x00, tag}};
+  firmware::RequestContext context;
+  firmware_->execute(request, context, rt::now());
+  poke();
+}
+
+void LabBmc::unplug() {
+  link_.up = false;
+  link_.reason = "unplugged";
+  link_changed_ = true;
+  rt::World::current()->wake_all(&level_);
+}
+
+void LabBmc::plug_in() {
+  hardware_->forget_host(rt::now());
+  link_.up = true;
+  ++link_.generation;
+  link_.reason.clear();
+  link_changed_ = true;
+  note_line();
+  rt::World::current()->wake_all(&level_);
+  rt::World::current()->wake_all(this);
+}
+
+uint8_t LabBmc::host_read(uint16_t offset) {
+  auto& w = *rt::World::current();
+  w.advance(kAccess);
+  if (!link_.up) return 0xff;
+  const Instant before = hardware_->next_due();
+  const uint8_t value = hardware_->host_read(offset, w.now());
+  w.note(static_cast<uint64_t>(offset) << 8 | value);
+  note_line();
+  if (hardware_->next_due() != before) {
+    drawn_ = false;
+    w.wake_all(this);
+  }
+  return value;
+}
+
+void LabBmc::host_write(uint16_t offset, uint8_t value) {
+  auto& w = *rt::World::current();
+  w.advance(kAccess);
+  if (!link_.up) return;
+  const Instant before = hardware_->next_due();
+  hardware_->host_write(offset, value, w.now());
+  w.note(0x10000u | static_cast<uint64_t>(offset) << 8 | value);
+  note_line();
+  if (hardware_->next_due() != before) {
+    drawn_ = false;
+    w.wake_all(this);
+  }
+}
+
+void LabBmc::note_line() {
+  const bool level = options_.interrupt && hardware_->interrupt_line();
+  if (level == level_) return;
+  level_ = level;
+  rt::World::current()->wake_all(&level_);
+}
+
+void LabBmc::deliver_interrupts() {
+  auto& w = *rt::World::current();
+  while (!ended_) {
+    if (link_changed_) {
+      link_changed_ = false;
+      if (link_handler_) {
+        delivering_ = true;
+        link_handler_(link_);
+        delivering_ = false;
+        w.wake_all(&delivering_);
+      }
+      continue;
+    }
+    if (level_ != delivered_ && handler_) {
+      delivered_ = level_;
+      if (w.wants_story() && level_) w.tell(rt::World::Side::kHost, "interrupt");
+      delivering_ = true;
+      handler_(delivered_);
+      delivering_ = false;
+      w.wake_all(&delivering_);
+      w.point(Site("interrupt"));
+      continue;
+    }
+    w.block(&level_, "an interrupt", Site("interrupt"), kNever);
+  }
+}
+
+Instant LabBmc::next_due() const {
+  return std::min({hardware_->next_due(), firmware_->next_due(), offline_at_, online_at_});
+}
+
+void LabBmc::work() {
+  auto& w = *rt::World::current();
+  while (!ended_) {
+    const Instant now = w.now();
+    Instant due = taken_.empty() ? next_due() : now;
+    if (due != kNever && !drawn_) {
+      drawn_ = true;
+      // How long it takes to come to it is a choice.
+      Duration late{0};
+      if (!options_.steady) {
+        const bool answers = !taken_.empty();
+        late = answers ? kAnswerDelays[w.choose(Choice::kDuration, std::size(kAnswerDelays), Site("BMC's answer"))]
+                       : kAccessDelays[w.choose(Choice::kDuration, std::size(kAccessDelays), Site("BMC's access"))];
+      }
+      if (late > Duration(0) && w.wants_story()) {
+        w.tell(rt::World::Side::kBmc, "takes " + std::to_string(to_us(late)) + " us longer");
+      }
+      slow_until_ = std::max(now, due) + late;
+      if (late == Duration(0)) slow_until_ = due;
+    }
+    due = std::max(due, slow_until_);
+    if (due == kNever || due > now) {
+      w.block(this, "something to do", Site("BMC"), due);
+      continue;
+    }
+    drawn_ = false;
+    w.point(Site("BMC"));
+    step(w.now());
+  }
+}
+
+void LabBmc::step(Instant now) {
+  if (!taken_.empty()) {
+    hardware::TakenRequest taken = std::move(taken_.front());
+    taken_.pop_front();
+    execute(std::move(taken));
+    return;
+  }
+  if (offline_at_ <= now) {
+    offline_at_ = kNever;
+    taken_.clear();
+    hardware_->go_offline(now);
+    run_.tell("BMC goes offline");
+  }
+  if (online_at_ <= now && offline_at_ == kNever) {
+    online_at_ = kNever;
+    hardware_->come_online(now);
+    run_.tell("BMC is online again");
+  }
+  if (hardware_->next_due() <= now) {
+    if (auto taken = hardware_->step(now)) {
+      taken_.push_back(std::move(*taken));
+      drawn_ = false;
+    }
+    if (auto cold = hardware_->take_reset_request()) {
+      firmware_->reset(*cold, now);
+    }
+    hardware_->take_hardware_reset_request();
+  }
+  if (firmware_->next_due() <= now) firmware_->run(now);
+  settle(false);
+  note_line();
+}
+
+void LabBmc::execute(hardware::TakenRequest taken) {
+  auto& w = *rt::World::current();
+  const Instant now = w.now();
+  faults::MessageFault fault;
+  if (faults_) {
+    hardware::Effects effects;
+    fault = faults_->on_request(taken.message, true, now, effects);
+    for (const hardware::Effect& effect : effects) hardware_->inject(effect, now);
+    for (const auto& fired : faults_->take_fired()) {
+      if (w.wants_story()) w.tell(rt::World::Side::kBmc, "FAULT " + fired.text);
+    }
+  }
+  firmware::RequestContext context;
+  context.interface_kind = options_.kind;
+  context.request_bytes_max = hardware_->request_bytes_max();
+  context.response_bytes_max = hardware_->response_bytes_max();
+  Bytes answer;
+  const auto request = ipmi::decode_request(taken.message);
+  if (!fault.executes()) {
+    if (fault.completion_code && request) {
+      answer = {static_cast<uint8_t>(taken.message[0] | 4), taken.message[1], *fault.completion_code};
+    }
+  } else if (request) {
+    ++executions_[{request->netfn, request->cmd}];
+    if (request->netfn == kEchoNetFn && request->cmd == kEchoCmd) {
+      ++executed_[tag_of(request->data)];
+      answer = ipmi::encode(*request, ipmi::Response{ipmi::CompletionCode::kOk, request->data});
+    } else {
+      answer = ipmi::encode(*request, firmware_->execute(*request, context, now));
+    }
+  }
+  settle(true);
+  if (faults_) {
+    const Bytes genuine = answer;
+    if (!fault.fired.empty()) {
+      answer = faults::disturb(fault, std::move(answer), faults_->plan().previous_answer(), context.response_bytes_max);
+    }
+    if (fault.executes()) faults_->plan().note_answer(genuine);
+  }
+  if (w.wants_story()) {
+    w.tell(rt::World::Side::kBmc,
+           "executes " + to_hex(taken.message) + (fault.drops() ? ", says nothing" : ", answers " + to_hex(answer)));
+  }
+  if (recorder_) {
+    Outside outside;
+    using Message = trace::Message;
+    recorder_->add({now, recorder_id_, "BMC", Message{Message::Direction::kToBmc, Bytes(taken.message.begin(), taken.message.end()), {}}});
+    if (!fault.drops()) {
+      recorder_->add({now, recorder_id_, "BMC", Message{Message::Direction::kToHost, Bytes(answer.begin(), answer.end()), {}}});
+    }
+  }
+  if (!fault.drops()) {
+    if (answer.size() >= 3 && request) ++said_[{request->netfn, request->cmd, answer[2]}];
+    hardware_->respond_faulty(taken.token, answer, now, board::reply_fault(fault));
+  }
+  drawn_ = true;  // the answer's own latency was drawn before it was executed
+  slow_until_ = {};
+  note_line();
+}
+
+void LabBmc::settle(bool for_answer) {
+  const Instant now = rt::now();
+  if (reset_away_) {
+    const Duration grace = for_answer ? kResetGrace : Duration(0);
+    offline_at_ = now + grace;
+    online_at_ = now + std::max(*reset_away_, grace + milliseconds(1));
+    reset_away_.reset();
+    if (!for_answer) {
+      offline_at_ = kNever;
+      taken_.clear();
+      hardware_->go_offline(now);
+    }
+  }
+  hardware_->set_attention(firmware_->attention(), now);
+}
+
+void LabBmc::on_change(const firmware::Change& change) {
+  if (change.kind == firmware::Change::Kind::kReset) reset_away_ = change.duration;
+}
+
+void LabBmc::on_access(const Access& access) {
+  auto& w = *rt::World::current();
+  w.note(static_cast<uint64_t>(access.face == Access::Face::kBmc) << 20 | static_cast<uint64_t>(access.flags_after) << 8 |
+         access.value);
+  if (w.wants_story()) {
+    w.tell(access.face == Access::Face::kHost ? rt::World::Side::kHost : rt::World::Side::kBmc,
+           hardware::describe(options_.kind, access));
+  }
+  if (!recorder_) return;
+  Outside outside;
+  trace::Access a;
+  a.face = access.face == Access::Face::kHost ? trace::Side::kHost : trace::Side::kBmc;
+  a.is_write = access.is_write;
+  a.offset = access.offset;
+  a.value = access.value;
+  a.flags_after = access.flags_after;
+  a.interrupt_after = access.interrupt_after;
+  a.fault = access.fault;
+  recorder_->add({access.at, recorder_id_, std::string(std::string_view(w.self().name)), a});
+}
+
+// ---- the seam of the system interface --------------------------------------------------------------------------------
+
+Status WatchedSmi::start_processing(host::SmiUpcalls& upcalls) {
+  up_ = &upcalls;
+  down_ = false;
+  return smi_->start_processing(*this);
+}
+
+Status WatchedSmi::sender(host::SmiMessage* message) {
+  if (down_) run_.fail("after-shutdown", "a message is handed to a system interface that was shut down");
+  below_.push_back({message, message->data[0], message->data[1]});
+  if (run_.options.story) run_.tell("Send " + to_hex(ByteView(message->data, message->data_size)));
+  Status s = smi_->sender(message);
+  if (!s) {
+    std::erase_if(below_, [&](const Below& b) { return b.message == message; });
+    if (run_.options.story) run_.tell("refused: " + s.error().to_string());
+  }
+  return s;
+}
+
+void WatchedSmi::message_received(host::SmiMessage* message) {
+  if (down_) run_.fail("after-shutdown", "a message comes from a system interface after its shutdown returned");
+  const uint8_t cc = message->rsp_size >= 3 ? message->rsp[2] : 0xff;
+  if (run_.options.story) {
+    run_.tell("Recv " + to_hex(ByteView(message->rsp, message->rsp_size)) +
+              (message->failed ? " (made by the driver)" : ""));
+  }
+  auto at = std::find_if(below_.begin(), below_.end(), [&](const Below& b) { return b.message == message; });
+  if (at == below_.end()) {
+    if (message->user_data) run_.fail("exactly-once", "a message comes back that was not below: answered twice");
+  } else {
+    const uint8_t netfn = at->netfn_lun >> 2, cmd = at->cmd;
+    below_.erase(at);
+    if (message->rsp_size >= 3 && !message->failed &&
+        ((message->rsp[0] >> 2) != (netfn | 1) || message->rsp[1] != cmd)) {
+      run_.fail("own-answer", "the answer to " + to_hex(Bytes{static_cast<uint8_t>(netfn << 2), cmd}) + " is " +
+                                  to_hex(ByteView(message->rsp, message->rsp_size)));
+    }
+    if (cc == 0xd5 && bmc_) {
+      unsigned& refused = refused_[{netfn, cmd}];
+      ++refused;
+      if (refused > bmc_->said(netfn, cmd, 0xd5)) {
+        ++refusals_;
+        if (!tolerate_refusals_) {
+          run_.fail("forged-d5", "the answer to " + to_hex(Bytes{static_cast<uint8_t>(netfn << 2), cmd}) +
+                                     " is D5, which the BMC never said: the state machine was busy");
+        }
+      }
+    }
+  }
+  up_->message_received(message);
+}
+
+void WatchedSmi::shutdown() {
+  smi_->shutdown();
+  down_ = true;
+  if (!below_.empty()) {
+    run_.fail("exactly-once", "shut down with a message that was never answered: " +
+                                  to_hex(Bytes{below_[0].netfn_lun, below_[0].cmd}));
+  }
+}
+
+// ---- the host ------------------------------------------------------------------------------------------------------
+
+namespace {
+
+// The driver's trace as lines of the story.
+class StoryTrace final : public state_machine::Trace {
+ public:
+  explicit StoryTrace(Run& run) : run_(run) {}
+  bool wanted() const override { return run_.options.story; }
+  void line(std::string text) override { run_.tell(std::move(text)); }
+
+ private:
+  Run& run_;
+};
+
+host::MessageHandlerOptions with_log(host::MessageHandlerOptions options, Run& run, std::vector<std::string>& log,
+                                     const state_machine::Profile* profile) {
+  options.profile = profile;
+  options.log = [&run, &log](std::string line) {
+    if (run.options.story) run.tell("log: " + line);
+    log.push_back(std::move(line));
+  };
+  return options;
+}
+
+}  // namespace
+
+LabHost::LabHost(Run& run, HostOptions options)
+    : run_(run), options_(std::move(options)), handler_(with_log(options_.handler, run_, log_, options_.profile)) {}
+
+Result<int> LabHost::bring_up(LabBmc& bmc) {
+  host::SystemInterfaceOptions o = options_.interface;
+  o.profile = options_.profile;
+  o.trace = std::make_shared<StoryTrace>(run_);
+  o.log = [this](std::string line) {
+    if (run_.options.story) run_.tell("log: " + line);
+    log_.push_back(std::move(line));
+  };
+  system_interface_ = std::make_shared<host::SystemInterface>(bmc.port(), std::move(o));
+  watched_ = std::make_shared<WatchedSmi>(run_, system_interface_, &bmc);
+  if (Status s = system_interface_->bring_up(); !s) return s.error();
+  auto number = handler_.register_smi(watched_);
+  if (!number) {
+    handler_.unregister_failed(*watched_);
+    return number;
+  }
+  ++run_.bring_ups;
+  return number;
+}
+
+bool LabHost::logged(std::string_view part) const {
+  return std::any_of(log_.begin(), log_.end(), [&](const std::string& l) { return l.find(part) != std::string::npos; });
+}
+
+// ---- users ---------------------------------------------------------------------------------------------------------
+
+LabUser::LabUser(Run& run, LabHost& host, LabBmc* bmc, int number, uint32_t name) : run_(run), bmc_(bmc), name_(name) {
+  host::UserHandlers handlers;
+  handlers.receive = [this](host::RecvMessage m) { receive(std::move(m)); };
+  if (auto user = host.handler().create_user(number, std::move(handlers))) user_ = std::move(*user);
+}
+
+LabUser::~LabUser() = default;
+
+bool LabUser::send() {
+  int64_t id = 0;
+  {
+    rt::LockGuard lock(mutex_);
+    id = ++ids_;
+    sent_[id] = {};
+  }
+  const uint64_t tag = static_cast<uint64_t>(name_) << 32 | static_cast<uint64_t>(id);
+  Bytes data(8);
+  for (size_t i = 0; i < 8; ++i) data[i] = static_cast<uint8_t>(tag >> (56 - 8 * i));
+  ipmi::Request request;
+  request.netfn = kEchoNetFn;
+  request.cmd = kEchoCmd;
+  request.data = std::move(data);
+  const Status s = user_->request(host::SystemInterfaceAddress{}, id, request);
+  if (s) return true;
+  if (run_.options.story) run_.tell("user " + std::to_string(name_) + ": refused: " + s.error().to_string());
+  rt::LockGuard lock(mutex_);
+  if (sent_[id].answered) run_.fail("exactly-once", "a request that was refused was answered, too");
+  sent_.erase(id);
+  return false;
+}
+
+void LabUser::receive(host::RecvMessage m) {
+  rt::LockGuard lock(mutex_);
+  if (m.type == host::RecvType::kAsyncEvent) {
+    const uint8_t tag = m.data.empty() ? 0 : m.data.back();
+    if (++events_[tag] > 1) run_.fail("event-twice", "user " + std::to_string(name_) + " gets event " + std::to_string(tag) + " twice");
+    changed_.wake_all();
+    return;
+  }
+  auto at = sent_.find(m.msgid);
+  const std::string which = "user " + std::to_string(name_) + "'s request " + std::to_string(m.msgid);
+  if (at == sent_.end()) run_.fail("exactly-once", which + " was never sent, but is answered");
+  if (at->second.answered) run_.fail("exactly-once", which + " is answered twice");
+  at->second.answered = true;
+  ++answered_;
+  if (!m.failed && !m.data.empty() && m.data[0] == 0) {
+    const uint64_t tag = tag_of(ByteView(m.data).subspan(1));
+    if (tag != (static_cast<uint64_t>(name_) << 32 | static_cast<uint64_t>(m.msgid))) {
+      run_.fail("own-answer", which + " is answered with what belongs to user " + std::to_string(tag >> 32) +
+                                  "'s request " + std::to_string(tag & 0xffffffff));
+    }
+    ++good_;
+    if (bmc_ && bmc_->executed(tag) > 1) run_.fail("executed-twice", "the BMC executed " + which + " more than once");
+  }
+  changed_.wake_all();
+}
+
+void LabUser::settle(Duration limit) {
+  rt::UniqueLock lock(mutex_);
+  const bool all = changed_.wait_until(lock, rt::now() + limit, [&] { return answered_ == sent_.size(); });
+  if (!all) {
+    run_.fail("unanswered", "user " + std::to_string(name_) + ": " + std::to_string(sent_.size() - answered_) +
+                                " of " + std::to_string(sent_.size()) + " requests are never answered");
+  }
+}
+
+void LabUser::expect_events(unsigned n) {
+  rt::UniqueLock lock(mutex_);
+  if (!changed_.wait_until(lock, rt::now() + std::chrono::minutes(1), [&] { return events_.size() >= n; })) {
+    run_.fail("event-lost", "user " + std::to_string(name_) + " got " + std::to_string(events_.size()) + " of " +
+                                std::to_string(n) + " events");
+  }
+}
+
+void LabUser::check_executed_once() {
+  for (const auto& [id, sent] : sent_) {
+    const uint64_t tag = static_cast<uint64_t>(name_) << 32 | static_cast<uint64_t>(id);
+    if (bmc_->executed(tag) > 1) {
+      run_.fail("executed-twice", "the BMC executed user " + std::to_string(name_) + "'s request " + std::to_string(id) +
+                                      " more than once");
+    }
+  }
+}
+
+}  // namespace bmcpair::lab

@@ -1,0 +1,223 @@
+// The pair in a world: a virtual BMC of the real parts (hardware, firmware, fault rules) whose latencies are choices, the real
+// driver on it, users who tag what they send, and the oracles that hold for all of it.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bmc_emu/board/interface_faults.h"
+#include "bmc_emu/faults/rule.h"
+#include "bmc_emu/firmware/bmc.h"
+#include "bmc_emu/hardware/interface.h"
+#include "host_driver/message_handler/message_handler.h"
+#include "host_driver/message_handler/smi.h"
+#include "host_driver/state_machine/state_machine.h"
+#include "host_driver/system_interface/system_interface.h"
+#include "integration/lab/world.h"
+#include "proto/registers/register_port.h"
+
+namespace bmcpair::lab {
+
+// ---- the BMC -------------------------------------------------------------------------------------------------------
+
+// Answered by the rig itself: completion code 0 and the request's data.
+constexpr uint8_t kEchoNetFn = 0x30;
+constexpr uint8_t kEchoCmd = 0x01;
+
+struct BmcOptions {
+  registers::InterfaceKind kind = registers::InterfaceKind::kBt;
+  bool interrupt = true;
+  firmware::BmcConfig firmware;
+  std::vector<faults::Rule> faults;
+  bool steady = false;  // its latencies are as usual, always
+};
+
+class LabBmc final : private firmware::Observer, private hardware::TraceSink {
+ public:
+  LabBmc(Run& run, BmcOptions options);
+  ~LabBmc() override;
+
+  // One host at a time.
+  std::unique_ptr<registers::RegisterPort> port();
+  firmware::Bmc& firmware() { return *firmware_; }
+  // As the BMC gave them: how many answers to (NetFn, Cmd) had this completion code.
+  unsigned said(uint8_t netfn, uint8_t cmd, uint8_t cc) const;
+  // How often the request with this tag (data of kEchoCmd) was executed.
+  unsigned executed(uint64_t tag) const;
+  unsigned executions(uint8_t netfn, uint8_t cmd) const;
+  // Its firmware was changed from outside: attention, work that is due.
+  void poke();
+  // An event of its own, to the event message buffer and the SEL; `tag` is its last byte.
+  void raise_event(uint8_t tag);
+  Status add_fault(faults::Rule rule);
+  void clear_faults();
+  uint64_t faults_fired() const;
+  void unplug();  // the link goes down
+  void plug_in();
+
+ private:
+  class Port;
+  void work();
+  void deliver_interrupts();
+  void step(Instant now);
+  void execute(hardware::TakenRequest taken);
+  void settle(bool for_answer);
+  void note_line();
+  Instant next_due() const;
+  void on_change(const firmware::Change& change) override;
+  void on_access(const hardware::Access& access) override;
+
+  uint8_t host_read(uint16_t offset);
+  void host_write(uint16_t offset, uint8_t value);
+
+  Run& run_;
+  const BmcOptions options_;
+  std::unique_ptr<hardware::Interface> hardware_;
+  std::unique_ptr<firmware::Bmc> firmware_;
+  std::shared_ptr<Chooser> chooser_;
+  std::unique_ptr<board::InterfaceFaults> faults_;
+  uint32_t fault_ids_ = 0;
+  std::deque<hardware::TakenRequest> taken_;
+  std::optional<Duration> reset_away_;
+  Instant offline_at_ = kNever;
+  Instant online_at_ = kNever;
+  Instant slow_until_{};   // the BMC is at something else
+  bool drawn_ = false;     // for what is due now
+  rt::Task* work_task_ = nullptr;
+  rt::Task* interrupt_task_ = nullptr;
+  bool ended_ = false;
+  std::map<std::tuple<uint8_t, uint8_t, uint8_t>, unsigned> said_;
+  std::map<std::pair<uint8_t, uint8_t>, unsigned> executions_;
+  std::map<uint64_t, unsigned> executed_;
+  trace::Recorder* recorder_ = nullptr;
+  uint16_t recorder_id_ = 0;
+
+  // The line and the link.
+  registers::RegisterPort::InterruptHandler handler_;
+  registers::RegisterPort::LinkHandler link_handler_;
+  bool level_ = false;
+  bool delivered_ = false;
+  bool delivering_ = false;
+  registers::LinkState link_;
+  bool link_changed_ = false;
+};
+
+// ---- the host ------------------------------------------------------------------------------------------------------
+
+// Between the message handler and a system interface: the oracles of their seam. Each message comes back exactly once, with
+// its own answer; D5 comes only where the BMC said it; nothing comes after shutdown.
+class WatchedSmi final : public host::SmiHandlers, private host::SmiUpcalls {
+ public:
+  WatchedSmi(Run& run, std::shared_ptr<host::SmiHandlers> smi, const LabBmc* bmc)
+      : run_(run), smi_(std::move(smi)), bmc_(bmc) {}
+
+  Status start_processing(host::SmiUpcalls& upcalls) override;
+  host::SmiInfo info() const override { return smi_->info(); }
+  Status sender(host::SmiMessage* message) override;
+  void request_events() override { smi_->request_events(); }
+  void set_need_watch(unsigned mask) override { smi_->set_need_watch(mask); }
+  void set_maintenance_mode(bool enable) override { smi_->set_maintenance_mode(enable); }
+  void set_run_to_completion(bool on) override { smi_->set_run_to_completion(on); }
+  void poll() override { smi_->poll(); }
+  void flush_messages() override { smi_->flush_messages(); }
+  bool holds_message() const override { return smi_->holds_message(); }
+  void shutdown() override;
+
+  // D5 that the BMC never said is counted instead of ending the run.
+  void tolerate_refusals() { tolerate_refusals_ = true; }
+  unsigned refusals() const { return refusals_; }
+
+ private:
+  void message_received(host::SmiMessage* message) override;
+  void watchdog_pretimeout() override { up_->watchdog_pretimeout(); }
+
+  Run& run_;
+  const std::shared_ptr<host::SmiHandlers> smi_;
+  const LabBmc* const bmc_;
+  host::SmiUpcalls* up_ = nullptr;
+  struct Below {
+    host::SmiMessage* message;
+    uint8_t netfn_lun, cmd;
+  };
+  std::vector<Below> below_;
+  bool down_ = false;
+  bool tolerate_refusals_ = false;
+  unsigned refusals_ = 0;
+  std::map<std::pair<uint8_t, uint8_t>, unsigned> refused_;
+};
+
+struct HostOptions {
+  const state_machine::Profile* profile = nullptr;
+  host::MessageHandlerOptions handler;
+  host::SystemInterfaceOptions interface;
+};
+
+class LabHost {
+ public:
+  LabHost(Run& run, HostOptions options);
+
+  host::MessageHandler& handler() { return handler_; }
+  // Brings the BMC's interface up and registers it; the message handler's number.
+  Result<int> bring_up(LabBmc& bmc);
+  host::SystemInterface* system_interface() { return system_interface_.get(); }
+  WatchedSmi* smi() { return watched_.get(); }
+  // What the log said.
+  const std::vector<std::string>& log() const { return log_; }
+  bool logged(std::string_view part) const;
+
+ private:
+  Run& run_;
+  HostOptions options_;
+  std::vector<std::string> log_;
+  std::shared_ptr<host::SystemInterface> system_interface_;
+  std::shared_ptr<WatchedSmi> watched_;
+  host::MessageHandler handler_;
+};
+
+// A user who sends echoes with tags of its own and keeps account: each is answered exactly once, with its own tag or a code that
+// the oracle allows.
+class LabUser {
+ public:
+  LabUser(Run& run, LabHost& host, LabBmc* bmc, int number, uint32_t name);
+  ~LabUser();
+  bool ok() const { return static_cast<bool>(user_); }
+  host::User& user() { return *user_; }
+
+  // False: refused at once, with an error.
+  bool send();
+  // Until all that was sent has been answered; beyond `limit` of virtual time the run fails ("unanswered").
+  void settle(Duration limit = std::chrono::minutes(10));
+  unsigned answered() const { return answered_; }
+  unsigned good() const { return good_; }  // answered with completion code 0 and their own data
+  unsigned failed() const { return answered_ - good_; }
+  // Waits for so many events; one that comes twice, or never, ends the run.
+  void expect_events(unsigned n);
+  // After a panic: the BMC executed each request at most once.
+  void check_executed_once();
+
+ private:
+  void receive(host::RecvMessage message);
+  Run& run_;
+  LabBmc* const bmc_;
+  const uint32_t name_;
+  rt::Mutex mutex_;
+  rt::WaitQueue changed_;
+  struct Sent {
+    bool answered = false;
+  };
+  std::map<int64_t, Sent> sent_;
+  int64_t ids_ = 0;
+  unsigned answered_ = 0;
+  unsigned good_ = 0;
+  std::map<uint8_t, unsigned> events_;  // by their last byte
+  std::unique_ptr<host::User> user_;
+};
+
+}  // namespace bmcpair::lab

@@ -1,0 +1,79 @@
+// A story: an experiment as a YAML file (README.md beside this says the format).
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bmc_emu/faults/rule.h"
+#include "integration/scenarios/registry.h"
+#include "proto/base/result.h"
+#include "proto/base/time.h"
+#include "proto/registers/register_port.h"
+
+namespace bmcpair::scenarios {
+
+struct StoryText {
+  std::string_view file;
+  std::string_view text;
+};
+// Built in, by file name.
+const std::vector<StoryText>& story_texts();
+
+struct Step {
+  enum class Kind : uint8_t {
+    kBringUp,
+    kUsers,
+    kSend,
+    kSettle,
+    kParallel,
+    kSleep,
+    kFault,
+    kClearFaults,
+    kFaultPoint,
+    kEvents,
+    kGetsEvents,
+    kExpectEvents,
+    kPretimeout,
+    kIdentity,
+    kUnregister,
+    kEndUsers,
+    kPanic,
+    kReset,
+    kUnplug,
+    kPlugIn,
+    kRecovers,
+    kExpectGood,
+    kExpectExecuted,
+    kReceiveCommands,
+  };
+  Kind kind{};
+  int user = -1;  // -1: all
+  int64_t number = 0;
+  bool flag = false;
+  Duration duration{0};
+  std::string text;
+  std::vector<faults::Rule> rules;
+  std::vector<std::vector<Step>> branches;
+};
+
+struct StoryData {
+  std::string name, title, source, was;
+  registers::InterfaceKind interface = registers::InterfaceKind::kBt;
+  bool interrupts = true;
+  bool steady = false;
+  std::vector<faults::Rule> faults;
+  std::optional<unsigned> bt_response_seconds, bt_retries;
+  bool satellite = false;
+  std::vector<Step> steps;
+  std::vector<Expectation> expectations;
+  uint64_t budget = 2000;
+  int prove_preemptions = -1;
+};
+
+// Errors: kInvalidArgument, with file, line and what was expected.
+Result<StoryData> parse_story(std::string_view text, const std::string& file);
+std::unique_ptr<Exhibit> make_exhibit(StoryData data);
+
+}  // namespace bmcpair::scenarios
