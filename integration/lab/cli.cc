@@ -545,7 +545,7 @@ int Program::run(const std::vector<std::string>& arguments) {
     command->add_option("--runs", o.runs, runs)->check(CLI::PositiveNumber);
     command->add_option("--seconds", o.seconds, "Stop after so many")->check(CLI::PositiveNumber);
     command->add_option("--jobs", o.jobs, "Threads; one a core unless said. The runs are the same whatever the jobs")
-        ->check(CLI::Range(1u, 1024u));
+        ->check(CLI::Range(1u, kJobsMax));
   };
   const auto shrinking = [&](CLI::App* command) {
     command->add_flag("--no-shrink", o.no_shrink, "Show the run as it was found");
@@ -612,7 +612,7 @@ int Program::run(const std::vector<std::string>& arguments) {
   measure_command->add_option("--seeds", o.seeds, "How many")->capture_default_str()->check(CLI::Range(1u, 100000u));
   measure_command->add_option("--seed", o.seed, "The first")->capture_default_str();
   measure_command->add_option("--runs", o.runs, "A seed and strategy at most; 20000 unless said")->check(CLI::PositiveNumber);
-  measure_command->add_option("--jobs", o.jobs, "Threads; one a core unless said")->check(CLI::Range(1u, 1024u));
+  measure_command->add_option("--jobs", o.jobs, "Threads; one a core unless said")->check(CLI::Range(1u, kJobsMax));
   json(measure_command);
 
   try {

@@ -10,18 +10,32 @@
 #include <thread>
 #include <utility>
 
+#include "integration/lab/arena.h"
+
 namespace bmcpair::lab {
 
 namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 
+// What a run must not depend on: where its objects lie, and what their memory held before.
+constexpr ArenaLayout kOtherLayout{.offset = 1 << 16 | 48, .reuse = false, .fill = 0xa5};
+
+class ElsewhereInMemory {
+ public:
+  ElsewhereInMemory() : before_(arena_layout()) { set_arena_layout(kOtherLayout); }
+  ~ElsewhereInMemory() { set_arena_layout(before_); }
+  ElsewhereInMemory(const ElsewhereInMemory&) = delete;
+  ElsewhereInMemory& operator=(const ElsewhereInMemory&) = delete;
+
+ private:
+  const ArenaLayout before_;
+};
+
 double seconds_since(SteadyClock::time_point begun) {
   return std::chrono::duration<double>(SteadyClock::now() - begun).count();
 }
 
-// Far above any machine; a mistyped number should not start that many threads.
-constexpr unsigned kJobsMax = 1024;
 constexpr size_t kStrategiesMax = 16;
 
 unsigned jobs_of(unsigned asked) {
@@ -254,6 +268,7 @@ class Exploration {
     if (run % kRunTwiceEvery == 0 || is_new) {
       const uint64_t choices_hash = strategy->log().hash;
       strategy->begin(seed, calibration_);
+      const ElsewhereInMemory elsewhere;
       const Outcome again = experiment_.run(options_.profile, *strategy, {});
       counters_[number].run_twice.fetch_add(1, std::memory_order_relaxed);
       if (again.end_hash != end_hash || strategy->log().hash != choices_hash || again.oracle != key.first) {
@@ -442,6 +457,7 @@ class Proof {
     if (nondeterminism.empty() && (number % kRunTwiceEvery == 0 || outcome.violated())) {
       Replay again(director.log());
       again.begin();
+      const ElsewhereInMemory elsewhere;
       const Outcome second = experiment_.run(options_.profile, again, {});
       const std::optional<Divergence> divergence = again.divergence();
       if (divergence) {

@@ -19,6 +19,8 @@ namespace bmcpair::lab {
 
 // Every so many runs one is run twice, and must end the same.
 constexpr uint64_t kRunTwiceEvery = 64;
+// Threads; each has its own memory for runs (arena.h).
+constexpr unsigned kJobsMax = 60;
 // Distinct violations that are kept; more are only counted.
 constexpr size_t kFindingsMax = 1000;
 

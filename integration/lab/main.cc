@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <csignal>
+#include <exception>
 #include <iostream>
 
 #include "integration/lab/cli.h"
@@ -26,12 +27,17 @@ int main(int argc, char** argv) {
   unsigned width = 120;
   winsize size{};
   if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col != 0) width = size.ws_col;
+  try {
 #if defined(BMCPAIR_LAB_SCENARIOS)
-  const std::vector<const bmcpair::lab::Experiment*>& experiments = bmcpair::lab::experiments();
+    const std::vector<const bmcpair::lab::Experiment*>& experiments = bmcpair::lab::experiments();
 #else
-  const std::vector<const bmcpair::lab::Experiment*> experiments;
+    const std::vector<const bmcpair::lab::Experiment*> experiments;
 #endif
-  return bmcpair::lab::run_cli(std::vector<std::string>(argv + 1, argv + argc),
-                               {experiments, std::cout, std::cerr, isatty(STDOUT_FILENO) == 1,
-                                isatty(STDERR_FILENO) == 1, width, &stop});
+    return bmcpair::lab::run_cli(std::vector<std::string>(argv + 1, argv + argc),
+                                 {experiments, std::cout, std::cerr, isatty(STDOUT_FILENO) == 1,
+                                  isatty(STDERR_FILENO) == 1, width, &stop});
+  } catch (const std::exception& error) {
+    std::cerr << "bmc_lab: " << error.what() << '\n';
+    return bmcpair::lab::kFailed;
+  }
 }

@@ -93,7 +93,8 @@ Result<std::vector<MeasureRow>> measure(const Experiment& experiment, const Meas
     }
   };
   const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
-  const size_t count = std::min<size_t>(options.jobs == 0 ? cores : options.jobs, jobs_all);
+  // Each search has a thread of its own beside the one that waits for it.
+  const size_t count = std::min<size_t>({options.jobs == 0 ? cores : options.jobs, jobs_all, kJobsMax / 2});
   std::vector<std::thread> threads;
   for (size_t i = 1; i < count; ++i) threads.emplace_back(work);
   work();
