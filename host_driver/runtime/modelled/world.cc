@@ -137,7 +137,9 @@ Instant World::stall_until(uint32_t index) const {
   static constexpr Duration kLengths[kStalls - 1] = {microseconds(50), milliseconds(1),   milliseconds(20),
                                                      milliseconds(300), milliseconds(3000), milliseconds(30000)};
   if (index < kStalls - 1) return now_ + kLengths[index];
-  return (next_wake_ == kNever ? now_ : next_wake_) + microseconds(1);
+  // Deadlines of hours are nobody's that matters here.
+  constexpr Duration kNearest = std::chrono::minutes(1);
+  return (next_wake_ == kNever || next_wake_ - now_ > kNearest ? now_ : next_wake_) + microseconds(1);
 }
 
 void World::decide(const Site& site) {
