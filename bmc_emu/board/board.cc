@@ -17,7 +17,7 @@
 namespace bmcpair::board {
 namespace {
 
-constexpr size_t kMessageTraceMax = 512;
+constexpr size_t kMessageTraceMax = 2048;
 // How long the host gets to fetch the answer to its reset command before the registers go away, beyond the latencies.
 constexpr Duration kResetGrace = std::chrono::milliseconds(5);
 
@@ -340,7 +340,10 @@ class BoardImpl final : public Board, private firmware::Observer {
   void set_trace(bool on) override {
     {
       std::lock_guard<std::mutex> lock(trace_mutex_);
-      if (on && !tracing_) messages_.clear();
+      if (on && !tracing_) {
+        messages_.clear();
+        messages_left_out_ = 0;
+      }
       tracing_ = on;
     }
     for (const auto& slot : slots_) {
@@ -362,6 +365,18 @@ class BoardImpl final : public Board, private firmware::Observer {
   std::vector<MessageTrace> message_trace() const override {
     std::lock_guard<std::mutex> lock(trace_mutex_);
     return {messages_.begin(), messages_.end()};
+  }
+
+  uint64_t accesses_left_out(std::string_view interface) const override {
+    auto slot = find_slot(interface);
+    if (!slot) return 0;
+    std::lock_guard<std::mutex> lock((*slot)->mutex());
+    return (*slot)->trace ? (*slot)->trace->left_out() : 0;
+  }
+
+  uint64_t messages_left_out() const override {
+    std::lock_guard<std::mutex> lock(trace_mutex_);
+    return messages_left_out_;
   }
 
   void set_event_function(EventFunction f) override { hooks_->events.set(std::move(f)); }
@@ -564,7 +579,10 @@ class BoardImpl final : public Board, private firmware::Observer {
     }
     std::lock_guard<std::mutex> lock(trace_mutex_);
     if (!tracing_) return;
-    if (messages_.size() >= kMessageTraceMax) messages_.pop_front();
+    if (messages_.size() >= kMessageTraceMax) {
+      messages_.pop_front();
+      ++messages_left_out_;
+    }
     messages_.push_back({start, end - start, slot->config.name, taken.message, std::move(answer), fault.fired});
   }
 
@@ -730,6 +748,7 @@ class BoardImpl final : public Board, private firmware::Observer {
   mutable std::mutex trace_mutex_;
   bool tracing_ = false;
   std::deque<MessageTrace> messages_;
+  uint64_t messages_left_out_ = 0;
 };
 
 }  // namespace

@@ -204,6 +204,9 @@ class Board {
   virtual void set_trace(bool on) = 0;
   virtual std::vector<hardware::Access> access_trace(std::string_view interface) const = 0;
   virtual std::vector<MessageTrace> message_trace() const = 0;
+  // Older ones, since tracing was switched on, that the bounds have cost.
+  virtual uint64_t accesses_left_out(std::string_view interface) const = 0;
+  virtual uint64_t messages_left_out() const = 0;
   // One subscriber; more are the fleet's business. Called with no lock held, in order.
   virtual void set_event_function(EventFunction f) = 0;
 

@@ -37,7 +37,7 @@ struct Hooks {
 BoardEvent attachment_event(const std::string& bmc, const std::string& interface, Instant at, const char* kind,
                             std::string who);
 
-constexpr size_t kAccessTraceMax = 4096;
+constexpr size_t kAccessTraceMax = 16384;
 
 // The last accesses of one interface, oldest first when read.
 class AccessRing : public hardware::TraceSink {
@@ -48,8 +48,10 @@ class AccessRing : public hardware::TraceSink {
     } else {
       ring_[next_] = access;
       next_ = (next_ + 1) % kAccessTraceMax;
+      ++left_out_;
     }
   }
+  uint64_t left_out() const { return left_out_; }  // older ones, that the bound has cost
   std::vector<hardware::Access> read() const {
     std::vector<hardware::Access> out(ring_.begin() + static_cast<std::ptrdiff_t>(next_), ring_.end());
     out.insert(out.end(), ring_.begin(), ring_.begin() + static_cast<std::ptrdiff_t>(next_));
@@ -58,11 +60,13 @@ class AccessRing : public hardware::TraceSink {
   void clear() {
     ring_.clear();
     next_ = 0;
+    left_out_ = 0;
   }
 
  private:
   std::vector<hardware::Access> ring_;
   size_t next_ = 0;
+  uint64_t left_out_ = 0;
 };
 
 // What the board keeps of an attached host, under its slot's mutex; but the handlers and what they were told are whoever's

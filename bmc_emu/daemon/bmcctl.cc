@@ -3,14 +3,17 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <ostream>
 #include <sstream>
@@ -24,6 +27,7 @@
 #include <nlohmann/json.hpp>
 
 #include "bmc_emu/daemon/bmcctl_json.h"
+#include "bmc_emu/daemon/bmcctl_trace.h"
 #include "proto/base/address.h"
 #include "proto/base/hex.h"
 #include "proto/ipmi/sel.h"
@@ -32,6 +36,7 @@
 #include "proto/registers/kcs.h"
 #include "proto/registers/smic.h"
 #include "proto/rpc/control.grpc.pb.h"
+#include "proto/trace/outputs.h"
 
 namespace bmcpair::daemon {
 namespace {
@@ -220,7 +225,7 @@ class Ctl {
   void define() {
     app_.description("Controls a running bmc_emu. BMC may be left out when there is only one.");
     app_.footer(
-        "Exit codes: 0 done, 1 the daemon refused, 2 the command line is wrong, 3 nobody answers at the address.\n"
+        "Exit codes: 0 done, 1 the daemon refused or a file cannot be written, 2 the command line is wrong, 3 nobody answers at the address.\n"
         "Without --address: $BMCPAIR_ADDRESS, else $XDG_RUNTIME_DIR/bmcpair/bmc_emu.sock, else\n"
         "/run/bmcpair/bmc_emu.sock for root, /tmp/bmcpair-UID/bmc_emu.sock for others.");
     app_.require_subcommand(1);
@@ -275,6 +280,13 @@ class Ctl {
     CLI::App* show = command(*trace, "show", "the last accesses and messages", [this] { trace_show(); });
     words(show, "[BMC]", 0, 1);
     show->add_option("--interface", interface_, "of this interface only");
+    CLI::App* save = command(*trace, "save", "the same as pictures, a file each: docs/seeing_it.md", [this] { trace_save(); });
+    words(save, "[BMC]", 0, 1);
+    save->add_option("--interface", interface_, "of this interface only");
+    save->add_option("--vcd", outputs_.vcd, "a waveform of every flag, FIFO pointer and interrupt line, for GTKWave");
+    save->add_option("--pcap", outputs_.pcap, "the IPMI messages and faults as a capture, for Wireshark and tshark");
+    save->add_option("--trace-json", outputs_.trace_json, "both as trace events, for Perfetto and chrome://tracing");
+    save->add_option("--svg", outputs_.svg, "the ladder of host and BMC, for a browser");
 
     CLI::App* fault = app_.add_subcommand("fault", "faults on demand: docs/faults.md");
     fault->require_subcommand(1);
@@ -648,6 +660,51 @@ class Ctl {
     if (reply.accesses().empty() && reply.messages().empty()) out_ << "nothing traced; see bmcctl trace on\n";
   }
 
+  static void write_file(const std::string& path, std::string_view content, std::ios::openmode mode) {
+    errno = 0;
+    std::ofstream file(path, std::ios::binary | mode);
+    file.write(content.data(), static_cast<std::streamsize>(content.size()));
+    file.close();
+    if (!file) {
+      throw Failure{kBmcctlFailed, "trace save: cannot write " + path + ": " + (errno ? std::strerror(errno) : "I/O error")};
+    }
+  }
+  void trace_save() {
+    if (!outputs_.any()) throw Usage{"trace save: expected --vcd, --pcap, --trace-json or --svg, and a file"};
+    if (Status fine = trace::check(outputs_); !fine) throw Usage{"trace save: " + fine.error().message};
+    // Before the trace is fetched, and without touching what is in them.
+    for (const std::string* path : {&outputs_.vcd, &outputs_.pcap, &outputs_.trace_json, &outputs_.svg}) {
+      if (!path->empty()) write_file(*path, "", std::ios::app);
+    }
+    auto request = about<v1::GetTraceRequest>(bmc_before(0));
+    request.set_interface(interface_);
+    auto reply = call(&v1::Control::Stub::GetTrace, request);
+    std::map<uint32_t, std::string> rules;
+    auto in_force = call(&v1::Control::Stub::ListFaults, about<v1::ListFaultsRequest>(reply.bmc()));
+    for (const auto& f : in_force.faults()) rules[f.id()] = f.rule();
+    const trace::Trace made = to_trace(reply, rules);
+    Status written = trace::write_outputs(made, outputs_, [](const std::string& path, std::string_view content) -> Status {
+      write_file(path, content, std::ios::trunc);
+      return {};
+    });
+    if (!written) throw Failure{kBmcctlFailed, "trace save: " + written.error().message};
+    if (json_) {
+      out_ << nlohmann::ordered_json{{"bmc", reply.bmc()},
+                                     {"accesses", reply.accesses_size()},
+                                     {"messages", reply.messages_size()},
+                                     {"left_out", made.left_out}}
+                  .dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace)
+           << '\n';
+      return;
+    }
+    out_ << reply.accesses_size() << " accesses and " << reply.messages_size() << " messages of " << clean(reply.bmc()) << '\n';
+    if (made.left_out > 0) {
+      out_ << "the trace's bounds were met: " << reply.accesses_left_out() << " older accesses and "
+           << reply.messages_left_out() << " older messages are missing\n";
+    }
+    if (reply.accesses_size() + reply.messages_size() == 0) out_ << "nothing traced; see bmcctl trace on\n";
+  }
+
   void print_faults(const google::protobuf::RepeatedPtrField<v1::Fault>& faults) {
     if (faults.empty()) {
       out_ << "no fault rule\n";
@@ -760,6 +817,7 @@ class Ctl {
   bool messages_ = false;
   uint64_t count_ = 0;
   std::string interface_;
+  trace::Outputs outputs_;
   std::string reason_;
 };
 

@@ -7,7 +7,7 @@ namespace bmcpair::daemon {
 
 enum BmcctlExit : int {
   kBmcctlOk = 0,
-  kBmcctlFailed = 1,       // the daemon refused: one line on stderr says why
+  kBmcctlFailed = 1,       // the daemon refused, or a file cannot be written: one line on stderr says why
   kBmcctlUsage = 2,        // the command line is wrong
   kBmcctlUnreachable = 3,  // nobody answers at the address
 };

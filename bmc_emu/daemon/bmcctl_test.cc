@@ -18,8 +18,11 @@
 
 #include "bmc_emu/board/fleet.h"
 #include "bmc_emu/daemon/fault_rules.h"
+#include "bmc_emu/firmware/dispatcher.h"
 #include "bmc_emu/transport/grpc/server.h"
+#include "proto/registers/bt.h"
 #include "proto/rpc/control.grpc.pb.h"
+#include "proto/trace/names.h"
 
 namespace bmcpair::daemon {
 namespace {
@@ -232,6 +235,73 @@ TEST_F(Bmcctl, TracesAccesses) {
   EXPECT_NE(run({"trace", "show"}).out.find("host R CTRL="), std::string::npos);
   fails({"trace", "show", "--interface", "smic"}, kBmcctlFailed, "it has: bt, kcs");
   EXPECT_EQ(run({"trace", "off"}).code, kBmcctlOk);
+}
+
+TEST_F(Bmcctl, SavesATraceAsFourPictures) {
+  start({"one"});
+  ok({"trace", "on"});
+  ok({"fault", "add", "cc=d5 name=busy interface=bt"});
+  namespace bt = registers::bt;
+  {
+    auto port = *fleet_->attach("one/bt", "host");
+    port->write(bt::kCtrl, bt::kClrWrPtr);
+    for (uint8_t byte : {0x03, 0x18, 0x07, 0x01}) port->write(bt::kBuffer, byte);
+    port->write(bt::kCtrl, bt::kH2bAtn);
+    while ((port->read(bt::kCtrl) & bt::kB2hAtn) == 0) std::this_thread::yield();
+  }
+  const std::string base = directory_ + "/t";
+  json saved = ok({"trace", "save", "--vcd", base + ".vcd", "--pcap", base + ".pcapng", "--trace-json", base + ".json", "--svg",
+                   base + ".svg"});
+  EXPECT_GE(saved["accesses"], 10);
+  EXPECT_EQ(saved["messages"], 1);
+  EXPECT_EQ(saved["left_out"].is_number(), true);
+  auto content = [&](const std::string& end) {
+    std::ifstream in(base + end, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  EXPECT_NE(content(".vcd").find("H2B_ATN"), std::string::npos);
+  EXPECT_NE(content(".vcd").find("$scope module one $end\n$scope module bt $end"), std::string::npos);
+  const std::string capture = content(".pcapng");
+  EXPECT_NE(capture.find(std::string("\x1c\x01\xd5", 3)), std::string::npos);
+  const std::string rule = ok({"fault", "list"})["faults"][0]["rule"];
+  EXPECT_NE(capture.find("fault 1: " + rule), std::string::npos) << rule;
+  json events = json::parse(content(".json"));
+  EXPECT_GE(events["traceEvents"].size(), 20u);
+  EXPECT_NE(content(".svg").find("Get Device ID -&gt; d5"), std::string::npos);
+  // Only what was asked for.
+  EXPECT_EQ(ok({"trace", "save", "--interface", "kcs", "--pcap", base + ".pcapng"})["messages"], 0);
+  EXPECT_EQ(content(".pcapng").find(std::string("\x1c\x01\xd5", 3)), std::string::npos);
+}
+
+TEST_F(Bmcctl, RefusesToSaveATraceNowhereOrTwiceInOnePlace) {
+  start({"one"});
+  fails({"trace", "save"}, kBmcctlUsage, "expected --vcd, --pcap, --trace-json or --svg");
+  fails({"trace", "save", "--vcd", "/nowhere/x"}, kBmcctlFailed, "cannot write /nowhere/x: No such file or directory");
+  fails({"trace", "save", "--svg", directory_}, kBmcctlFailed, "cannot write " + directory_ + ": Is a directory");
+  fails({"trace", "save", "--svg", "x", "--vcd", "x"}, kBmcctlUsage, "the VCD and the SVG are one file, x");
+  fails({"trace", "save", "--svg", directory_ + "/a", "--interface", "smic"}, kBmcctlFailed, "it has: bt, kcs");
+}
+
+TEST_F(Bmcctl, SaysThatATraceIsNotWhole) {
+  start({"one"});
+  ok({"trace", "on"});
+  auto port = *fleet_->attach("one/bt", "host");
+  for (int n = 0; n < 20000; ++n) port->read(0);
+  json trace = ok({"trace", "show"});
+  const uint64_t missing = std::stoull(trace["accesses_left_out"].dump());
+  EXPECT_GE(missing, 1u);
+  EXPECT_EQ(trace["accesses"].size() + missing, 20000u);
+  Ran saved = run({"trace", "save", "--vcd", directory_ + "/t.vcd"});
+  EXPECT_NE(saved.out.find("the trace's bounds were met: " + std::to_string(missing) + " older accesses"), std::string::npos)
+      << saved.out;
+  ok({"trace", "on"});
+  EXPECT_EQ(ok({"trace", "show"})["accesses_left_out"], 0);
+}
+
+TEST_F(Bmcctl, EveryCommandOfTheFirmwareHasItsNameInTraces) {
+  for (const firmware::Command& command : firmware::Dispatcher::instance().commands()) {
+    EXPECT_EQ(trace::command_name(command.netfn, command.cmd), command.name);
+  }
 }
 
 TEST_F(Bmcctl, ShowsAndDetachesEndpoints) {

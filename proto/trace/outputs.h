@@ -21,6 +21,9 @@ struct Outputs {
   bool any() const { return !vcd.empty() || !pcap.empty() || !trace_json.empty() || !svg.empty(); }
 };
 
+// kInvalidArgument: two of them are one file.
+Status check(const Outputs& outputs);
+
 using WriteFunction = std::function<Status(const std::string& path, std::string_view content)>;
 
 // Makes what is wanted and hands it to `write`, one whole file after the other; goes on after an error and returns the first.

@@ -41,6 +41,14 @@ TEST(Outputs, AFileThatCannotBeWrittenDoesNotStopTheOthersAndIsReported) {
   EXPECT_EQ(done.error().message, "b: no room");
 }
 
+TEST(Outputs, TwoOfThemMayNotBeOneFile) {
+  EXPECT_TRUE(check({}).ok());
+  EXPECT_TRUE(check({.vcd = "a", .pcap = "b", .trace_json = "c", .svg = "d"}).ok());
+  Status same = check({.vcd = "a", .pcap = "b", .trace_json = "c", .svg = "a"});
+  ASSERT_FALSE(same.ok());
+  EXPECT_EQ(same.error().message, "the VCD and the SVG are one file, a");
+}
+
 TEST(Recorder, KeepsTheNewestEventsAndCountsTheOthers) {
   Recorder recorder(3);
   const InterfaceId i = recorder.add_interface("kcs", registers::InterfaceKind::kKcs);

@@ -102,6 +102,10 @@ class Recorder {
     interfaces_.push_back({std::move(name), kind});
     return static_cast<InterfaceId>(interfaces_.size() - 1);
   }
+  // Of an interface that was added before it was known what it is.
+  void set_kind(InterfaceId id, registers::InterfaceKind kind) {
+    if (id < interfaces_.size()) interfaces_[id].kind = kind;
+  }
   void add(Event event) {
     if (events_.size() >= events_max_) {
       events_.pop_front();

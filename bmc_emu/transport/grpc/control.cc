@@ -1,6 +1,7 @@
 #include "bmc_emu/transport/grpc/control.h"
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <deque>
@@ -332,6 +333,10 @@ class Calls {
       if (!request.interface().empty() && request.interface() != config.name) continue;
       found = true;
       for (const auto& access : (*board)->access_trace(config.name)) all.emplace_back(access, &config);
+      reply->set_accesses_left_out(reply->accesses_left_out() + (*board)->accesses_left_out(config.name));
+      v1::TracedInterface* interface = reply->add_interfaces();
+      interface->set_name(config.name);
+      interface->set_kind(kind_of(config.kind));
     }
     if (!found && !request.interface().empty())
       return Error{ErrorCode::kNotFound, "BMC '" + (*board)->name() + "' has no interface '" + request.interface() +
@@ -361,6 +366,10 @@ class Calls {
       out->set_response(as_bytes(message.response));
       for (uint32_t fault : message.faults) out->add_faults(fault);
     }
+    reply->set_messages_left_out((*board)->messages_left_out());
+    reply->set_bmc((*board)->name());
+    const auto wall = std::chrono::duration_cast<Duration>(std::chrono::system_clock::now().time_since_epoch());
+    reply->set_unix_epoch_ns((wall - fleet_.now().time_since_epoch()).count());
     return {};
   }
 
