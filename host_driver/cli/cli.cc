@@ -40,6 +40,7 @@ struct Options {
   std::string bus;
   std::string profile = "hardened";
   bool trace = false;
+  RecordingOptions recording;
   bool json = false;
   bool verbose = false;
   bool no_interrupt = false;
@@ -92,6 +93,27 @@ SessionOptions session_options(const Options& options) {
   return out;
 }
 
+// Null where no file is wanted.
+std::shared_ptr<Recording> start_recording(const Options& options) {
+  if (!options.recording.outputs.any()) return nullptr;
+  auto recording = Recording::create(options.recording, "host_driver, " + options.profile + ": " + options.bus);
+  if (recording.ok()) return *recording;
+  if (recording.error().code == ErrorCode::kInvalidArgument) usage(recording.error().message);
+  throw Problem{kExitFailed, recording.error().message};
+}
+
+// After the session's end. The exit status.
+int finish_recording(const std::shared_ptr<Recording>& recording, int exit_status) {
+  if (!recording) return exit_status;
+  Status written = recording->write();
+  if (!written) print_error(written.error().message);
+  if (recording->left_out() > 0) {
+    print_error("the trace's bound of " + std::to_string(recording->events_max()) + " events was met: " +
+                std::to_string(recording->left_out()) + " older ones are missing; see --trace-events");
+  }
+  return written.ok() ? exit_status : std::max(exit_status, kExitFailed);
+}
+
 std::vector<bus::BusSpec> bus_specs(const Options& options) {
   auto specs = bus::parse_bus_specs(options.bus);
   if (!specs.ok()) usage("--bus: " + specs.error().message);
@@ -101,8 +123,8 @@ std::vector<bus::BusSpec> bus_specs(const Options& options) {
 using Command = std::function<Result<Report>(Session&, size_t)>;
 
 // Runs a command on every bus. One bus that fails does not stop the others; the worst exit status counts.
-int on_every_bus(const Options& options, const Command& command) {
-  Session session(bus_specs(options), session_options(options));
+int on_every_bus_of(std::vector<bus::BusSpec> specs, SessionOptions session_options, const Options& options, const Command& command) {
+  Session session(std::move(specs), std::move(session_options));
   const bool several = session.size() > 1;
   auto all = ordered_json::array();
   int exit_status = 0;
@@ -126,6 +148,14 @@ int on_every_bus(const Options& options, const Command& command) {
   }
   if (options.json) std::printf("%s\n", all.dump(2).c_str());
   return exit_status;
+}
+
+int on_every_bus(const Options& options, const Command& command) {
+  auto specs = bus_specs(options);
+  SessionOptions session = session_options(options);
+  session.recording = start_recording(options);
+  WriteOnSignal write_on_signal(session.recording);
+  return finish_recording(session.recording, on_every_bus_of(std::move(specs), session, options, command));
 }
 
 std::string medium_name(uint8_t medium) {
@@ -223,7 +253,7 @@ struct WatchOptions {
   double seconds = 0;
 };
 
-int watch(const Options& options, const WatchOptions& limits) {
+int watch_of(std::vector<bus::BusSpec> specs, SessionOptions session_options, const Options& options, const WatchOptions& limits) {
   // Blocked before the first thread is made, so that only the poll below sees them.
   sigset_t signals;
   sigemptyset(&signals);
@@ -237,7 +267,7 @@ int watch(const Options& options, const WatchOptions& limits) {
     rt::Mutex mutex;
     std::vector<std::pair<size_t, Bytes>> events;
   } shared;
-  Session session(bus_specs(options), session_options(options));
+  Session session(std::move(specs), std::move(session_options));
   std::vector<std::vector<ipmi::SdrSensor>> sensors(session.size());
   int exit_status = 0;
   size_t watching = 0;
@@ -313,6 +343,13 @@ int watch(const Options& options, const WatchOptions& limits) {
   return exit_status;
 }
 
+int watch(const Options& options, const WatchOptions& limits) {
+  auto specs = bus_specs(options);
+  SessionOptions session = session_options(options);
+  session.recording = start_recording(options);
+  return finish_recording(session.recording, watch_of(std::move(specs), session, options, limits));
+}
+
 int run_checked(int argc, const char* const* argv) {
   CLI::App app{"Linux's IPMI stack in userspace: drives a BMC through its registers.", "host_driver"};
   app.footer(kFooter);
@@ -323,6 +360,14 @@ int run_checked(int argc, const char* const* argv) {
   app.add_option("-b,--bus", options.bus, "bus spec, or several with ',' between them")->envname("BMCPAIR_BUS")->required();
   app.add_option("--profile", options.profile, "driver behaviour: hardened, linux-6.1, linux-4.18")->capture_default_str();
   app.add_flag("--trace", options.trace, "print each step of the state machine to standard error");
+  trace::Outputs& outputs = options.recording.outputs;
+  app.add_option("--trace-vcd", outputs.vcd, "write a waveform of the registers as this host saw them, for GTKWave");
+  app.add_option("--trace-pcap", outputs.pcap, "write the IPMI messages as a capture, for Wireshark and tshark");
+  app.add_option("--trace-json", outputs.trace_json, "write both as trace events, for Perfetto and chrome://tracing");
+  app.add_option("--trace-svg", outputs.svg, "write the ladder of host and BMC, for a browser");
+  app.add_option("--trace-events", options.recording.events_max, "of the files: how many events are kept, the newest ones")
+      ->check(CLI::Range(size_t{1}, size_t{10'000'000}))
+      ->capture_default_str();
   app.add_flag("--json", options.json, "print JSON: an array with one object a bus (watch: one object a line)");
   app.add_flag("-v,--verbose", options.verbose, "print the driver's log to standard error");
   app.add_flag("--no-interrupt", options.no_interrupt, "poll, even where the bus has an interrupt");

@@ -21,6 +21,11 @@ class StderrTrace final : public state_machine::Trace {
   std::string prefix_;
 };
 
+// "demo/bt" where the bus spec says so much; distinct among the buses.
+std::string recorded_name(const bus::BusSpec& spec, size_t index) {
+  return (spec.path.empty() ? spec.scheme : spec.path) + (index == 0 ? "" : "#" + std::to_string(index + 1));
+}
+
 }  // namespace
 
 Session::Session(std::vector<bus::BusSpec> specs, SessionOptions options) : options_(std::move(options)) {
@@ -37,11 +42,19 @@ Session::Session(std::vector<bus::BusSpec> specs, SessionOptions options) : opti
     si.description = spec.text;
     si.use_interrupt = options_.use_interrupt;
     if (options_.trace) si.trace = std::make_shared<StderrTrace>(several ? spec.text + " " : "");
+    const std::string name = recorded_name(spec, interfaces_.size());
+    if (options_.recording) si.trace = options_.recording->record(name, std::move(si.trace));
     if (options_.log) si.log = [text = spec.text](std::string line) { print_error_line(text + ": " + line); };
     Interface interface;
     interface.spec = std::move(spec);
     interface.id = driver_->add_interface(
-        host::Driver::OpenPort([spec = interface.spec, open = options_.open] { return bus::open_bus(spec, open); }), std::move(si));
+        host::Driver::OpenPort([spec = interface.spec, open = options_.open, recording = options_.recording,
+                                name]() -> Result<std::unique_ptr<registers::RegisterPort>> {
+          auto port = bus::open_bus(spec, open);
+          if (!port.ok() || !recording) return port;
+          return recording->record(name, *std::move(port));
+        }),
+        std::move(si));
     interfaces_.push_back(std::move(interface));
   }
 }

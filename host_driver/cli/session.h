@@ -7,6 +7,7 @@
 
 #include "host_driver/bus/bus.h"
 #include "host_driver/cli/inventory.h"
+#include "host_driver/cli/recording.h"
 #include "host_driver/message_handler/message_handler.h"
 #include "host_driver/system_interface/driver.h"
 
@@ -15,6 +16,7 @@ namespace bmcpair::cli {
 struct SessionOptions {
   const state_machine::Profile* profile = nullptr;
   bool trace = false;         // state machine steps to standard error
+  std::shared_ptr<Recording> recording;  // may be null
   bool log = false;           // the driver's own log to standard error
   bool use_interrupt = true;
   Duration timeout = std::chrono::seconds(10);  // of bringing up, and of each request

@@ -76,10 +76,21 @@ class TraceGate final : public state_machine::Trace {
  public:
   TraceGate(std::shared_ptr<state_machine::Trace> to, const rt::Atomic<bool>& muted)
       : to_(std::move(to)), muted_(muted) {}
-  bool wanted() const override { return to_ && !muted_.load(std::memory_order_relaxed) && to_->wanted(); }
+  bool wanted() const override { return open() && to_->wanted(); }
   void line(std::string text) override { to_->line(std::move(text)); }
+  void request(ByteView message) override {
+    if (open()) to_->request(message);
+  }
+  void response(ByteView message) override {
+    if (open()) to_->response(message);
+  }
+  void no_response(ErrorCode why, uint8_t cc) override {
+    if (open()) to_->no_response(why, cc);
+  }
 
  private:
+  bool open() const { return to_ && !muted_.load(std::memory_order_relaxed); }
+
   std::shared_ptr<state_machine::Trace> to_;
   const rt::Atomic<bool>& muted_;
 };
@@ -446,6 +457,7 @@ void SystemInterface::start_current() {
   const uint8_t refusal = machine_->start_transaction(ByteView(message->data, message->data_size));
   if (refusal == 0) {
     current_started_ = true;
+    trace_->request(ByteView(message->data, message->data_size));
     transaction_started();
     return;
   }
@@ -466,7 +478,10 @@ bool SystemInterface::start_internal(ByteView request, SiState state) {
   // D.11 W7: old kernels change their state even so, and take the running transaction's answer for this one's.
   if (refusal && gate) return false;
   state_ = state;
-  if (!refusal) transaction_started();
+  if (!refusal) {
+    trace_->request(request);
+    transaction_started();
+  }
   return true;
 }
 
@@ -531,6 +546,7 @@ void SystemInterface::answer(SmiMessage* message, uint8_t cc, ErrorCode why) {
   message->rsp_size = 3;
   message->failed = true;
   message->failure = why;
+  trace_->no_response(why, cc);
   hand_up(message);
 }
 
@@ -540,6 +556,14 @@ void SystemInterface::fail_held(uint8_t cc, ErrorCode why) {
 
 // ---- completions (D.4) -----------------------------------------------------------------------------------------------
 
+void SystemInterface::trace_result(ByteView rsp, std::optional<ErrorCode> ours) {
+  if (ours) {
+    trace_->no_response(*ours, rsp.size() > 2 ? rsp[2] : 0xff);
+  } else {
+    trace_->response(rsp);
+  }
+}
+
 void SystemInterface::complete() {
   if (state_ == SiState::kNormal) {
     SmiMessage* message = current_.load(std::memory_order_relaxed);
@@ -547,6 +571,7 @@ void SystemInterface::complete() {
     message->rsp_size =
         static_cast<uint16_t>(machine_->take_result(std::span<uint8_t, ipmi::kMessageBytesMax>(message->rsp)));
     const std::optional<ErrorCode> ours = machine_->result_failure();
+    trace_result(ByteView(message->rsp).first(message->rsp_size), ours);
     message->failed = ours.has_value();
     if (ours) message->failure = *ours;
     current_.store(nullptr, std::memory_order_release);
@@ -555,6 +580,7 @@ void SystemInterface::complete() {
   }
   const size_t size = machine_->take_result(rsp_);
   const ByteView rsp(rsp_.data(), size);
+  trace_result(rsp, machine_->result_failure());
   const bool ours = machine_->result_failure().has_value();
   const uint8_t cc = rsp[2];
   switch (state_) {

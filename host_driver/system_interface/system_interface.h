@@ -152,6 +152,7 @@ class SystemInterface final : public SmiHandlers {
   // nullopt: the panic context took the machine over while something was handed up; nothing may be touched any more.
   std::optional<state_machine::Verdict> event_loop(Source source, Duration credit);
   void hosed();
+  void trace_result(ByteView rsp, std::optional<ErrorCode> ours);
   void complete();
   void complete_probe(ByteView rsp, bool ours);
   void handle_flags();
