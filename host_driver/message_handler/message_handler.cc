@@ -99,6 +99,10 @@ Result<int> MessageHandler::Core::register_smi(std::shared_ptr<SmiHandlers> smi)
     unlink(*interface);
     interface->down_rcu.synchronize();
     interface->receive_work.cancel_and_wait();
+    if (profile.mh_failed_registration_cleans_twice) {
+      rt::LockGuard lock(interfaces_mutex);
+      ended.push_back(interface);
+    }
     return started.error();
   }
   const auto fill = [&] {

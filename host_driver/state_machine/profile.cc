@@ -111,7 +111,6 @@ Profile linux_4_18() {
   p.si_bounded_fetches = false;
   p.si_one_device_id_attempt = true;
   p.si_shutdown_trusts_flag = true;
-  p.si_shutdown_credits_little = true;
   p.si_takes_short_events = true;
   p.si_stuck_without_memory = true;
   p.mh_failed_registration_cleans_twice = true;

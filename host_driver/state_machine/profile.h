@@ -68,7 +68,7 @@ struct ProfileFlags {
   bool si_irq_before_timer = false;              // G-15: interrupts come before the timer is set up
   bool si_shutdown_leaves_timer = false;         // G-18: cancelled first, and armed again by the pass that follows
   bool si_shutdown_trusts_flag = false;          // G-34: not cancelled when the flag does not say "armed" yet
-  bool si_shutdown_credits_little = false;       // G-51: 10 us credited for each step of a tick, and no limit
+  bool si_shutdown_credits_little = false;       // G-51: 10 us for each step of a tick, and no limit
   bool si_shutdown_waits_for_normal = false;     // G-65: HOSED does not end the wait, nor does a limit
   bool si_hosed_forgets_waiting = false;         // G-63: a message that comes during the probe is not answered with it
   bool si_hosed_backoff_overwritten = false;     // G-64: 10 ms instead of the second

@@ -171,6 +171,11 @@ void Driver::Core::register_interface(const std::shared_ptr<Entry>& entry) {
       return;
     }
     status = number.error();
+    const auto* profile = entry->options.profile;
+    if (profile && profile->mh_failed_registration_cleans_twice) {
+      message_handler.unregister_failed(*interface);
+      interface->shutdown();
+    }
   } else {
     interface->shutdown();
   }

@@ -62,6 +62,23 @@ constexpr Duration kPollStep = microseconds(10);
 // A profile without its own bound is a kernel that locks up (G-60, G-115); a process says so and goes on.
 constexpr unsigned kLockupSteps = 1u << 20;
 
+// Fault points: the steps of D.7, in its numbers.
+constexpr std::string_view kStartUpSteps[] = {
+    "si.start_up.1",   // select the machine
+    "si.start_up.2",   // allocate
+    "si.start_up.3",   // map the registers
+    "si.start_up.4",   // detect
+    "si.start_up.5",   // Get Device ID
+    "si.start_up.6",   // OEM hooks: there are none here
+    "si.start_up.7",   // can the receive interrupt be disabled
+    "si.start_up.8",   // can it be enabled
+    "si.start_up.9",   // event buffer
+    "si.start_up.10",  // Clear Message Flags
+    "si.start_up.11",  // interrupts wanted
+    "si.start_up.12",  // attributes: there are none here
+    "si.start_up.13",  // start_processing()
+};
+
 SmiMessage* closed() {
   static SmiMessage marker;
   return &marker;
@@ -94,6 +111,10 @@ class TraceGate final : public state_machine::Trace {
   std::shared_ptr<state_machine::Trace> to_;
   const rt::Atomic<bool>& muted_;
 };
+
+Error start_up_error(size_t step) {
+  return {ErrorCode::kInternal, "start-up failed as was asked for, at " + std::string(kStartUpSteps[step - 1])};
+}
 
 ErrorCode failure_of(uint8_t refusal) {
   switch (refusal) {
@@ -159,12 +180,20 @@ Status SystemInterface::sender(SmiMessage* message) {
     return Error{ErrorCode::kInvalidArgument, "a message has 2 to 272 bytes, not " + std::to_string(message->data_size)};
   }
   SmiMessage* expected = nullptr;
-  if (!waiting_.compare_exchange(expected, message, std::memory_order_acq_rel, std::memory_order_acquire)) {
+  if (profile_.si_tests_hosed_before_lock) {
+    expected = waiting_.load(std::memory_order_acquire);
+    rt::fault_point("si.sender.tested");
+    if (!expected) waiting_.store(message, std::memory_order_release);
+  } else {
+    waiting_.compare_exchange(expected, message, std::memory_order_acq_rel, std::memory_order_acquire);
+  }
+  if (expected) {
     if (expected != closed()) our_mistake("a second message was sent while one waits", "any state");
     const ErrorCode why = refusal_.load(std::memory_order_relaxed);
     // A code without a text: this may be the panic path.
     return Error{why, {}};
   }
+  if (profile_.si_send_trusts_timer && timer_armed_.load(std::memory_order_relaxed)) return {};
   if (!run_to_completion_.load(std::memory_order_acquire)) work_.schedule();
   return {};
 }
@@ -185,6 +214,10 @@ void SystemInterface::release_machine() { driving_.store(false, std::memory_orde
 
 bool SystemInterface::take_machine_in_panic() {
   if (abandoned_.load(std::memory_order_relaxed)) return false;
+  if (profile_.si_panic_ignores_owner) {
+    driving_.store(true, std::memory_order_relaxed);
+    return true;
+  }
   const Instant deadline = rt::now() + kPanicTakeMax;
   while (!take_machine()) {
     if (rt::now() >= deadline) {
@@ -207,16 +240,28 @@ void SystemInterface::on_work() {
 }
 
 void SystemInterface::on_timer() {
+  // G-08: whether to arm again is decided in here, and done after the lock.
+  const bool later = profile_.si_arms_outside_lock;
+  bool rest = false;
+  Verdict verdict = Verdict::kIdle;
   {
     rt::LockGuard lock(lock_);
     if (run_to_completion_.load(std::memory_order_acquire)) return;
-    timer_running_ = false;
+    if (ended_) our_mistake("the timer runs after the shutdown", "any state");
+    if (!later) timer_is(false);
     // D.5: only the timer credits time, and all of it that passed (B.6-8, G-51).
     const Instant now = rt::now();
     const Duration credit = now - last_credit_;
     last_credit_ = now;
     count(credit < kLongTimer ? SiStatistic::kShortTimeouts : SiStatistic::kLongTimeouts);
-    pass(Source::kTimer, credit);
+    verdict = pass(Source::kTimer, credit);
+    rest = rests(verdict);
+  }
+  if (later) {
+    rt::fault_point("si.timer.decided");
+    rt::LockGuard lock(lock_);
+    timer_is(false);
+    if (!rest) arm_after(verdict);
   }
   report_bring_up();
 }
@@ -271,7 +316,7 @@ Verdict SystemInterface::pass(Source source, Duration credit) {
   idle_interrupts_.store(idle, std::memory_order_seq_cst);
   if (idle == 0 && interrupt_pending_.load(std::memory_order_seq_cst)) work_.schedule();
   check_invariant();
-  arm_after(verdict);
+  if (source != Source::kTimer || !profile_.si_arms_outside_lock) arm_after(verdict);
   InterfaceStatus next = status_now();
   release_machine();
   publish(std::move(next));
@@ -299,7 +344,9 @@ void SystemInterface::pass_prologue(Source source) {
     }
   }
   // D.9: left from the timer only, and not before its time (G-64).
-  if (state_ == SiState::kHosed && source == Source::kTimer && now >= hosed_until_) {
+  const bool due = now >= hosed_until_ || profile_.si_hosed_backoff_overwritten;
+  if (state_ == SiState::kHosed && source == Source::kTimer && due) {
+    if (profile_.si_hosed_forgets_waiting) open_slot();
     state_ = SiState::kNormal;
     start_get_flags();
     hosed_probe_ = state_ == SiState::kGettingFlags;
@@ -368,17 +415,22 @@ std::optional<Verdict> SystemInterface::event_loop(Source source, Duration credi
     const bool waits = held && held != closed();
     // Attention before messages, messages before a second flag fetch in a row. BT's attention is only latched (its bit is
     // cleared when seen); Linux lets a message overtake it, and then takes the one's answer for the other's (W7).
-    const bool attention_first = profile_.si_gate_on_machine && got_attention_ && !last_was_flag_fetch_ &&
+    const bool message_next = last_was_flag_fetch_ && !profile_.si_attention_starves_messages;
+    const bool attention_first = profile_.si_refused_start_keeps_state && got_attention_ && !message_next &&
                                  state_ == SiState::kNormal && rt::now() >= attention_not_before_;
-    if ((verdict == Verdict::kIdle && !attention_first) ||
-        (verdict == Verdict::kAttention && waits && last_was_flag_fetch_)) {
+    if ((verdict == Verdict::kIdle && !attention_first) || (verdict == Verdict::kAttention && waits && message_next)) {
       last_was_flag_fetch_ = false;
       count(SiStatistic::kIdles);
       if (verdict == Verdict::kAttention) got_attention_ = true;
       if (state_ == SiState::kNormal) {
         SmiMessage* current = current_.load(std::memory_order_relaxed);
         if (current && !current_started_) {
-          start_current();  // E.13: stopped between taking a message and starting it
+          // E.13: stopped between taking a message and starting it.
+          if (profile_.si_waiting_cleared_before_start) {
+            current_.store(nullptr, std::memory_order_release);
+          } else {
+            start_current();
+          }
           if (!deliver()) return std::nullopt;
           continue;
         }
@@ -392,7 +444,8 @@ std::optional<Verdict> SystemInterface::event_loop(Source source, Duration credi
     // During bring-up, and while an internal transaction runs, attention waits.
     if (verdict == Verdict::kAttention || got_attention_) {
       got_attention_ = true;
-      const bool free = !profile_.si_gate_on_machine || (machine_->idle() && !current_.load(std::memory_order_relaxed));
+      const bool free =
+          !profile_.si_refused_start_keeps_state || (machine_->idle() && !current_.load(std::memory_order_relaxed));
       if (state_ == SiState::kNormal && free && rt::now() >= attention_not_before_) {
         got_attention_ = false;
         count(SiStatistic::kAttentions);
@@ -432,7 +485,13 @@ void SystemInterface::hosed() {
   got_attention_ = false;
   hosed_until_ = rt::now() + kHosedBackoff;
   fail_held(kCcHosed, ErrorCode::kHosed);
-  close_slot(ErrorCode::kHosed);
+  if (profile_.si_hosed_forgets_waiting) {
+    SmiMessage* none = nullptr;
+    refusal_.store(ErrorCode::kHosed, std::memory_order_relaxed);
+    waiting_.compare_exchange(none, closed(), std::memory_order_acq_rel, std::memory_order_relaxed);
+  } else {
+    close_slot(ErrorCode::kHosed);
+  }
 }
 
 // ---- messages --------------------------------------------------------------------------------------------------------
@@ -441,8 +500,18 @@ bool SystemInterface::start_next() {
   SmiMessage* message = waiting_.load(std::memory_order_acquire);
   if (!message || message == closed()) return false;
   if (profile_.si_gate_on_machine && !machine_->idle() && !machine_->unavailable()) return false;
-  // Held by one or the other at every instant: a panic between the two finds it (E.13, window 2-3).
   current_started_ = false;
+  if (profile_.si_waiting_cleared_before_start) {
+    if (!waiting_.compare_exchange(message, nullptr, std::memory_order_acq_rel, std::memory_order_relaxed)) {
+      return false;
+    }
+    rt::fault_point("si.start.taken");
+    current_.store(message, std::memory_order_release);
+    rt::fault_point("si.start.current");
+    start_current();
+    return true;
+  }
+  // Held by one or the other at every instant: a panic between the two finds it (E.13, window 2-3).
   current_.store(message, std::memory_order_release);
   if (!waiting_.compare_exchange(message, nullptr, std::memory_order_acq_rel, std::memory_order_relaxed)) {
     current_.store(nullptr, std::memory_order_release);  // the slot was closed meanwhile, and the message answered
@@ -472,7 +541,7 @@ void SystemInterface::transaction_started() {
 }
 
 bool SystemInterface::start_internal(ByteView request, SiState state) {
-  const bool gate = profile_.si_gate_on_machine;
+  const bool gate = profile_.si_refused_start_keeps_state;
   if (gate && !machine_->idle()) return false;
   const uint8_t refusal = machine_->start_transaction(request);
   // D.11 W7: old kernels change their state even so, and take the running transaction's answer for this one's.
@@ -524,7 +593,10 @@ bool SystemInterface::deliver() {
   const bool pretimeout = std::exchange(pretimeout_due_, false);
   if (!list && !pretimeout) return true;
   SmiUpcalls* upcalls = upcalls_;
+  // G-05; in a panic there is no lock to drop.
+  const bool unlock = profile_.si_deliver_unlocked && !run_to_completion_.load(std::memory_order_relaxed);
   release_machine();
+  if (unlock) lock_.unlock();
   if (pretimeout && upcalls) upcalls->watchdog_pretimeout();
   while (list) {
     SmiMessage* message = list;
@@ -536,6 +608,7 @@ bool SystemInterface::deliver() {
       message->done(message);
     }
   }
+  if (unlock) lock_.lock();
   return take_machine();
 }
 
@@ -600,7 +673,8 @@ void SystemInterface::complete() {
         last_was_flag_fetch_ = true;
         handle_flags();
         // Attention about nothing: once in a while is enough.
-        if (state_ == SiState::kNormal && profile_.si_bounded_fetches && attention_not_before_ <= rt::now()) {
+        const bool pause = profile_.si_bounded_fetches && !profile_.si_attention_starves_messages;
+        if (state_ == SiState::kNormal && pause && attention_not_before_ <= rt::now()) {
           attention_not_before_ = rt::now() + kLongTimer;
         }
       }
@@ -653,7 +727,10 @@ void SystemInterface::after_enables() {
   state_ = SiState::kNormal;
   if (!supports_event_buffer_ || phase_.load(std::memory_order_relaxed) == Phase::kStopped) return;
   SmiMessage* message = allocate_message(kReadEvent);
-  if (!message) return;  // G-72
+  if (!message) {
+    if (profile_.si_stuck_without_memory) state_ = SiState::kSettingEnables;  // G-72
+    return;
+  }
   fetches_in_a_row_ = 0;
   const uint8_t request[] = {kApp, kReadEvent};
   if (start_internal(request, SiState::kGettingEvents)) {
@@ -691,7 +768,7 @@ void SystemInterface::memory_pressure() {
   interrupt_disabled_ = true;
   start_check_enables();
   // D.11 W4, G-116: old kernels call this NORMAL although the enables request is on the wire.
-  if (!profile_.si_gate_on_machine) state_ = SiState::kNormal;
+  if (!profile_.si_keeps_enables_state) state_ = SiState::kNormal;
 }
 
 void SystemInterface::start_fetch(SiState state, uint8_t cmd) {
@@ -707,7 +784,7 @@ void SystemInterface::start_fetch(SiState state, uint8_t cmd) {
     interrupt_disabled_ = false;
     state_ = SiState::kNormal;
     start_check_enables();
-    if (!profile_.si_gate_on_machine) state_ = SiState::kNormal;
+    if (!profile_.si_keeps_enables_state) state_ = SiState::kNormal;
     got_attention_ = true;
     return;
   }
@@ -723,7 +800,9 @@ void SystemInterface::start_fetch(SiState state, uint8_t cmd) {
 
 void SystemInterface::finish_fetch(SiState state, uint8_t flag, ByteView rsp, bool ours) {
   SmiMessage* message = std::exchange(fetch_, nullptr);
-  const bool good = !ours && rsp[2] == 0 && (state != SiState::kGettingEvents || rsp.size() == kEventResponseBytes);
+  const bool fits = state != SiState::kGettingEvents || rsp.size() == kEventResponseBytes ||
+                    profile_.si_takes_short_events;
+  const bool good = !ours && rsp[2] == 0 && fits;
   const auto drop_flag = [&] { message_flags_ = static_cast<uint8_t>(message_flags_ & ~flag); };
   if (!message || !good) {
     if (message) message->done(message);
@@ -796,6 +875,9 @@ void SystemInterface::begin_probe() {
     probe_failed(Error{ErrorCode::kUnavailable, link.reason.empty() ? "the link is down" : link.reason});
     return;
   }
+  for (size_t n = 1; n <= 3; ++n) {
+    if (start_up_fails(n)) return;
+  }
   machine_ = state_machine::make_state_machine(*port_, profile_, trace_.get());
   use_irq_ = options_.use_interrupt && port_->has_interrupt();
   interrupt_disabled_ = true;
@@ -811,6 +893,7 @@ void SystemInterface::begin_probe() {
     link_lost();
     return;
   }
+  if (start_up_fails(4)) return;
   if (!there) {
     probe_failed(Error{ErrorCode::kUnavailable,
                        "no " + std::string(registers::to_string(port_->kind())) + " device: its registers read FF"});
@@ -819,8 +902,30 @@ void SystemInterface::begin_probe() {
   probe(machine_->wants_capabilities() ? ProbeStep::kCapabilities : ProbeStep::kDeviceId);
 }
 
+// Every step of D.7 that can fail, fails where the laboratory asks for it.
+bool SystemInterface::start_up_fails(size_t step) {
+  if (!rt::fault_point(kStartUpSteps[step - 1])) return false;
+  probe_failed(start_up_error(step));
+  return true;
+}
+
 void SystemInterface::probe(ProbeStep step) {
   probe_step_ = step;
+  const auto step_of = [step]() -> size_t {
+    switch (step) {
+      case ProbeStep::kCapabilities: return 4;
+      case ProbeStep::kDeviceId: return 5;
+      case ProbeStep::kGetEnablesToClear:
+      case ProbeStep::kSetEnablesCleared: return 7;
+      case ProbeStep::kGetEnablesToSet:
+      case ProbeStep::kSetEnablesSet: return 8;
+      case ProbeStep::kGetEnablesForEvents:
+      case ProbeStep::kSetEnablesForEvents: return 9;
+      case ProbeStep::kClearFlags: return 10;
+    }
+    return 10;
+  };
+  if (step != ProbeStep::kCapabilities && start_up_fails(step_of())) return;
   uint8_t request[3] = {kApp, kGetEnables, 0};
   size_t size = 2;
   const auto set_enables = [&](unsigned enables) {
@@ -872,7 +977,8 @@ void SystemInterface::complete_probe(ByteView rsp, bool ours) {
         return;
       }
       // G-43: D5, C0, D1 and D2 are what a BMC says that is still starting.
-      if (!ours && cc != 0 && device_id_attempts_ < kDeviceIdAttemptsMax) {
+      const unsigned attempts_max = profile_.si_one_device_id_attempt ? 1 : kDeviceIdAttemptsMax;
+      if (!ours && cc != 0 && device_id_attempts_ < attempts_max) {
         if (profile_.si_hosed_backoff) {
           probe_waiting_ = true;
           probe_resume_ = rt::now() + milliseconds(10) * (1u << device_id_attempts_);
@@ -927,6 +1033,7 @@ void SystemInterface::complete_probe(ByteView rsp, bool ours) {
 
 // Clear Message Flags is on its way, and nobody drives it before start_processing().
 void SystemInterface::probe_done() {
+  if (start_up_fails(11)) return;
   reprobe_backoff_ = {};
   down_reason_.clear();
   if (use_irq_) {
@@ -961,16 +1068,20 @@ void SystemInterface::probe_failed(Error error) {
 
 Status SystemInterface::start_processing(SmiUpcalls& upcalls) {
   rt::LockGuard once(shutdown_mutex_);
-  rt::LockGuard lock(lock_);
+  rt::UniqueLock lock(lock_);
   if (phase_.load(std::memory_order_relaxed) != Phase::kReady) {
     return Error{shut_down_ ? ErrorCode::kShutdown : ErrorCode::kUnavailable, "the interface is not brought up"};
+  }
+  if (rt::fault_point(kStartUpSteps[12])) {
+    return start_up_error(13);
   }
   if (!take_machine()) return Error{ErrorCode::kShutdown, "a panic is under way"};
   upcalls_ = &upcalls;
   // G-15: the timer before the interrupt.
+  timer_set_up_ = !profile_.si_irq_before_timer;
   may_arm_.store(true, std::memory_order_relaxed);
   last_credit_ = busy_since_ = rt::now();
-  arm(last_credit_ + kLongTimer);
+  if (timer_set_up_) arm(last_credit_ + kLongTimer);
   if (use_irq_) {
     machine_->set_interrupt_enable(true);
     // An edge that came before anybody listened.
@@ -981,6 +1092,14 @@ Status SystemInterface::start_processing(SmiUpcalls& upcalls) {
   InterfaceStatus next = status_now();
   release_machine();
   publish(std::move(next));
+  if (!timer_set_up_) {
+    // G-15: an interrupt comes now.
+    lock.unlock();
+    rt::fault_point("si.start.irq");
+    lock.lock();
+    timer_set_up_ = true;
+    arm(rt::now() + kLongTimer);
+  }
   work_.schedule();
   return {};
 }
@@ -1014,10 +1133,32 @@ void SystemInterface::link_lost() {
 
 void SystemInterface::arm(Instant deadline) {
   if (!may_arm_.load(std::memory_order_relaxed) || run_to_completion_.load(std::memory_order_relaxed)) return;
+  if (!timer_set_up_) our_mistake("the timer is armed before it is set up", "any state");
   if (timer_running_ && timer_deadline_ <= deadline) return;
-  timer_running_ = true;
   timer_deadline_ = deadline;
+  if (profile_.si_shutdown_trusts_flag) {
+    timer_.arm(deadline);
+    rt::fault_point("si.timer.armed");
+    timer_is(true);
+    return;
+  }
+  timer_is(true);
   timer_.arm(deadline);
+}
+
+void SystemInterface::timer_is(bool running) {
+  timer_running_ = running;
+  if (profile_.si_send_trusts_timer || profile_.si_shutdown_trusts_flag) {
+    timer_armed_.store(running, std::memory_order_relaxed);
+  }
+}
+
+// Nothing runs, and nobody wants to be looked for.
+bool SystemInterface::rests(Verdict verdict) const {
+  const bool idle = verdict == Verdict::kIdle || verdict == Verdict::kAttention;
+  const bool watched = need_watch_.load(std::memory_order_relaxed) && !irq_usable();
+  return idle && idle_and_normal() && !got_attention_ && !watched &&
+         idle_interrupts_.load(std::memory_order_relaxed) < kIdleInterruptsMax;
 }
 
 void SystemInterface::arm_after(Verdict verdict) {
@@ -1025,13 +1166,13 @@ void SystemInterface::arm_after(Verdict verdict) {
   const Instant now = rt::now();
   if (state_ == SiState::kHosed) {
     // G-64: nothing shortens the back-off.
-    timer_running_ = false;
-    arm(hosed_until_);
+    timer_is(false);
+    arm(profile_.si_hosed_backoff_overwritten ? now + kLongTimer : hosed_until_);
     return;
   }
   if (state_ == SiState::kLinkDown) {
     timer_.cancel_nowait();
-    timer_running_ = false;
+    timer_is(false);
     // Without a link its handler wakes us; with one, and a BMC that does not come up, the back-off does.
     if (port_->link().up) arm(std::max(reprobe_at_, now));
     return;
@@ -1051,8 +1192,14 @@ void SystemInterface::arm_after(Verdict verdict) {
       arm(now + (watch & 1 ? kWatchMessages : kWatchOthers));
     } else {
       timer_.cancel_nowait();
-      timer_running_ = false;
+      timer_is(false);
     }
+    return;
+  }
+  if (profile_.si_no_timer_for_internal && irq_usable() && machine_->kind() == InterfaceKind::kBt &&
+      !current_.load(std::memory_order_relaxed)) {
+    timer_.cancel_nowait();
+    timer_is(false);
     return;
   }
   // Something runs. The longer nothing has moved, the rarer it is looked at: what comes is noticed within an eighth of the
@@ -1075,6 +1222,10 @@ void SystemInterface::request_events() {
 }
 
 void SystemInterface::set_need_watch(unsigned mask) {
+  // G-33 needs a layer below that takes its lock here, as SSIF does.
+  if (profile_.mh_classifies_in_upcall && !run_to_completion_.load(std::memory_order_acquire)) {
+    rt::LockGuard lock(lock_);
+  }
   need_watch_.store(mask, std::memory_order_relaxed);
   if (mask && phase_.load(std::memory_order_acquire) == Phase::kRunning &&
       !run_to_completion_.load(std::memory_order_acquire)) {
@@ -1129,16 +1280,17 @@ void SystemInterface::flush_messages() {
 bool SystemInterface::drive_by_hand(Instant deadline) {
   Instant credited = rt::now();
   Duration wait = kPollFirst;
+  const bool limited = !profile_.si_shutdown_credits_little && !profile_.si_shutdown_waits_for_normal;
   while (!idle_and_normal()) {
     // G-65: a BMC that is messed up does not hold anybody.
-    if (state_ == SiState::kHosed || state_ == SiState::kLinkDown || state_ == SiState::kProbing ||
-        state_ == SiState::kStopped) {
+    const bool hosed = state_ == SiState::kHosed && !profile_.si_shutdown_waits_for_normal;
+    if (hosed || state_ == SiState::kLinkDown || state_ == SiState::kProbing || state_ == SiState::kStopped) {
       return true;
     }
     const Instant now = rt::now();
-    if (now >= deadline || run_to_completion_.load(std::memory_order_acquire)) return true;
+    if ((now >= deadline && limited) || run_to_completion_.load(std::memory_order_acquire)) return true;
     // G-51: what passed is credited, not what a loop thinks passed.
-    if (!event_loop(Source::kWork, now - credited)) return false;
+    if (!event_loop(Source::kWork, profile_.si_shutdown_credits_little ? kPollStep : now - credited)) return false;
     credited = now;
     if (idle_and_normal()) return true;
     rt::sleep_for(wait);
@@ -1161,6 +1313,10 @@ void SystemInterface::shutdown() {
   rt::LockGuard once(shutdown_mutex_);
   if (shut_down_) return;
   shut_down_ = true;
+  if (profile_.si_shutdown_leaves_timer) {
+    timer_.cancel();
+    rt::fault_point("si.shutdown.cancelled");
+  }
   const Phase was = phase_.exchange(Phase::kStopped, std::memory_order_acq_rel);
   // Nothing new: no message, no interrupt, no arming (G-18), then what is armed or running (G-34).
   refusal_.store(ErrorCode::kShutdown, std::memory_order_relaxed);
@@ -1170,7 +1326,8 @@ void SystemInterface::shutdown() {
   }
   may_arm_.store(false, std::memory_order_relaxed);
   work_.cancel_and_wait();
-  timer_.cancel();
+  const bool trust = profile_.si_shutdown_trusts_flag && !timer_armed_.load(std::memory_order_relaxed);
+  if (!trust && !profile_.si_shutdown_leaves_timer) timer_.cancel();
   {
     rt::LockGuard lock(lock_);
     bool mine = take_machine();
@@ -1191,6 +1348,7 @@ void SystemInterface::shutdown() {
       if (deliver()) release_machine();
     }
     upcalls_ = nullptr;
+    ended_ = profile_.si_shutdown_leaves_timer || profile_.si_shutdown_trusts_flag;
     if (bring_up_done_ && !bring_up_result_) {
       bring_up_result_ = Status{Error{ErrorCode::kShutdown, "the interface was shut down"}};
     }
@@ -1203,7 +1361,9 @@ void SystemInterface::shutdown() {
 
 void SystemInterface::check_invariant() const {
   // D.11: otherwise the next message would meet a busy machine, and its sender D5.
-  if (profile_.si_gate_on_machine && machine_ && idle_and_normal() && !machine_->idle() && !machine_->unavailable()) {
+  const bool sound = profile_.si_gate_on_machine && profile_.si_keeps_enables_state &&
+                     profile_.si_refused_start_keeps_state && !profile_.kcs_parks_in_error0;
+  if (sound && machine_ && idle_and_normal() && !machine_->idle() && !machine_->unavailable()) {
     our_mistake("nothing to do, and the machine is not idle", machine_->state_name());
   }
 }

@@ -169,6 +169,8 @@ class SystemInterface final : public SmiHandlers {
   void memory_pressure();
 
   void begin_probe();
+  bool start_up_fails(size_t step);
+  bool rests(state_machine::Verdict verdict) const;
   void probe(ProbeStep step);
   void probe_done();
   void probe_failed(Error error);
@@ -191,6 +193,7 @@ class SystemInterface final : public SmiHandlers {
 
   void arm_after(state_machine::Verdict verdict);
   void arm(Instant deadline);
+  void timer_is(bool running);
   void transaction_started();
   bool irq_usable() const { return use_irq_ && !interrupt_disabled_; }
   bool idle_and_normal() const;
@@ -222,6 +225,7 @@ class SystemInterface final : public SmiHandlers {
   rt::Atomic<unsigned> idle_interrupts_{0};
   rt::Atomic<Phase> phase_{Phase::kNew};
   rt::Atomic<bool> may_arm_{false};  // timer_can_start
+  rt::Atomic<bool> timer_armed_{false};  // what others see of timer_running_, in profiles that look
   std::array<rt::Atomic<uint64_t>, kSiStatistics> counters_;
 
   // Under lock_, or in the panic context.
@@ -260,6 +264,8 @@ class SystemInterface final : public SmiHandlers {
   Instant last_credit_{};
   Instant busy_since_{};  // when the machine last moved
   bool timer_running_ = false;
+  bool timer_set_up_ = true;
+  bool ended_ = false;  // of profiles whose timer may outlive shutdown()
   Instant timer_deadline_{};
   std::array<uint8_t, ipmi::kMessageBytesMax> rsp_{};
 

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 #include <memory>
+#include <string>
 #include <tuple>
 #include <vector>
 
@@ -91,6 +93,14 @@ class Upper final : public SmiUpcalls {
       for (const Received& r : unasked_) have += r.request[1] == cmd;
       return have >= n;
     });
+  }
+  Received unasked_at(size_t n) {
+    rt::UniqueLock lock(m_);
+    if (!changed_.wait_until(lock, soon(), [&] { return unasked_.size() > n; })) {
+      ADD_FAILURE() << "nothing came by itself";
+      return {};
+    }
+    return unasked_[n];
   }
   bool pretimeouts(int n) {
     rt::UniqueLock lock(m_);
@@ -615,6 +625,165 @@ TEST(MemoryPressure, WithoutInterruptsTriesAgain) {
   p.bmc->post_event(kEvent);
   EXPECT_TRUE(p.upper->unasked(1, 0x35));
   expect_device_id(p.upper->call(*p.si, kGetDeviceId));
+}
+
+// ---- as it was: one flag of the profile at a time; what only a schedule shows is in integration/scenarios ---------------
+
+class Hook final : public rt::FaultHook {
+ public:
+  explicit Hook(std::function<bool(std::string_view)> f) : f_(std::move(f)) { rt::set_fault_hook(this); }
+  ~Hook() override { rt::set_fault_hook(nullptr); }
+  bool fires(std::string_view name) override { return f_(name); }
+
+ private:
+  std::function<bool(std::string_view)> f_;
+};
+
+struct OldPair : Pair {
+  OldPair(std::string_view text, InterfaceKind kind, bool interrupt)
+      : Pair(kind, interrupt), profile(state_machine::profile_with(text).value()) {
+    options.profile = &profile;
+    make();
+  }
+  ~OldPair() { si.reset(); }
+  const state_machine::Profile profile;
+};
+
+// G-43.
+TEST(AsItWas, ABmcThatIsStillStartingIsGivenUp) {
+  for (const char* profile : {"hardened", "hardened+si_one_device_id_attempt"}) {
+    OldPair p(profile, InterfaceKind::kKcs, false);
+    rt::Atomic<int> asked{0};
+    p.bmc->on_request([&asked](const Bytes& r) -> std::optional<Bytes> {
+      if (r == kGetDeviceId && asked.fetch_add(1, std::memory_order_relaxed) == 0) return Bytes{0xd5};
+      return std::nullopt;
+    });
+    EXPECT_EQ(p.si->bring_up().ok(), !p.profile.si_one_device_id_attempt);
+  }
+}
+
+// E.13, window (2)-(3).
+TEST(AsItWas, AMessageIsForAMomentHeldByNobody) {
+  OldPair p("hardened+si_waiting_cleared_before_start", InterfaceKind::kBt, true);
+  ASSERT_TRUE(p.up());
+  rt::Atomic<int> held_by_nobody{0};
+  {
+    Hook hook([&](std::string_view name) {
+      if (name == "si.start.taken" && !p.si->holds_message()) held_by_nobody.fetch_add(1, std::memory_order_relaxed);
+      return false;
+    });
+    expect_device_id(p.upper->call(*p.si, kGetDeviceId));
+  }
+  EXPECT_EQ(held_by_nobody.load(std::memory_order_relaxed), 1);
+}
+
+// G-71.
+TEST(AsItWas, AnEventWithoutDataIsAnEvent) {
+  for (const char* profile : {"hardened", "hardened+si_takes_short_events"}) {
+    OldPair p(profile, InterfaceKind::kBt, true);
+    rt::Atomic<int> asked{0};
+    p.bmc->on_request([&asked](const Bytes& r) -> std::optional<Bytes> {
+      if (r[1] == 0x35 && asked.fetch_add(1, std::memory_order_relaxed) == 0) return Bytes{0};
+      return std::nullopt;
+    });
+    ASSERT_TRUE(p.up());
+    p.si->set_need_watch(7);
+    p.bmc->post_event(kEvent);
+    const Received r = p.upper->unasked_at(0);
+    EXPECT_EQ(r.response.size(), p.profile.si_takes_short_events ? 3u : 19u);
+  }
+}
+
+// G-72.
+TEST(AsItWas, WithoutMemoryNothingIsSentAnyMore) {
+  for (const char* profile : {"hardened", "hardened+si_stuck_without_memory"}) {
+    OldPair p(profile, InterfaceKind::kBt, true);
+    rt::Atomic<int> left{1};
+    Hook hook([&left](std::string_view name) {
+      return name == "system_interface.allocate_message" && left.fetch_sub(1, std::memory_order_acq_rel) == 1;
+    });
+    ASSERT_TRUE(p.up());
+    const Instant deadline = soon();
+    while (left.load(std::memory_order_acquire) > 0 && rt::now() < deadline) rt::sleep_for(milliseconds(1));
+    SmiMessage m;
+    ASSERT_TRUE(p.upper->send(*p.si, m, {0x18, 0x37}));
+    if (!p.profile.si_stuck_without_memory) {
+      EXPECT_FALSE(p.upper->answer(0).failed);
+      continue;
+    }
+    for (int i = 0; i < 100; ++i) p.si->poll();
+    EXPECT_FALSE(p.asked({0x18, 0x37}));
+    p.si->shutdown();
+    EXPECT_EQ(p.upper->answer(0).failure, ErrorCode::kShutdown);
+  }
+}
+
+// G-63, and G-64 to have it soon: what comes during a probe is not answered when the probe fails.
+TEST(AsItWas, AMessageThatComesDuringTheProbeIsForgotten) {
+  OldPair p("hardened+si_hosed_forgets_waiting+si_hosed_backoff_overwritten", InterfaceKind::kKcs, false);
+  ASSERT_TRUE(p.up());
+  expect_device_id(p.upper->call(*p.si, kGetDeviceId));
+  p.bmc->change([](auto& f) { f.error_state = true; });
+  EXPECT_TRUE(p.upper->call(*p.si, kGetDeviceId).failed);
+  const auto hosed = [&p] { return p.si->statistics()[static_cast<size_t>(SiStatistic::kHosedCount)]; };
+  const Instant deadline = soon();
+  SmiMessage m;
+  while (!p.upper->send(*p.si, m, kGetDeviceId)) ASSERT_LT(rt::now(), deadline);
+  const uint64_t then = hosed();
+  while (hosed() < then + 3) {
+    ASSERT_LT(rt::now(), deadline);
+    rt::sleep_for(milliseconds(1));
+  }
+  EXPECT_EQ(p.upper->answers(), 2u);
+  p.bmc->change([](auto& f) { f.error_state = false; });
+  expect_device_id(p.upper->answer(2));
+}
+
+// D.11 W5.
+TEST(AsItWas, AParkedMachineRefusesWithD5) {
+  OldPair p("hardened+kcs_parks_in_error0-si_hosed_backoff-si_gate_on_machine", InterfaceKind::kKcs, false);
+  ASSERT_TRUE(p.up());
+  expect_device_id(p.upper->call(*p.si, kGetDeviceId));
+  p.bmc->change([](auto& f) { f.error_state = true; });
+  EXPECT_EQ(p.upper->call(*p.si, kGetDeviceId).failure, ErrorCode::kHosed);
+  const Received r = p.upper->call(*p.si, kGetDeviceId);
+  EXPECT_EQ(to_hex(r.response), "1c 01 d5");
+  EXPECT_EQ(r.failure, ErrorCode::kBusy);
+  p.bmc->change([](auto& f) { f.error_state = false; });
+  const Instant deadline = soon();
+  while (p.upper->call(*p.si, kGetDeviceId).failed) ASSERT_LT(rt::now(), deadline);
+}
+
+TEST(AsItWas, LaterKernelsCarryMessagesToo) {
+  for (const char* profile : {"linux-6.12", "linux-6.18"}) {
+    for (InterfaceKind kind : {InterfaceKind::kKcs, InterfaceKind::kBt}) {
+      OldPair p(profile, kind, true);
+      ASSERT_TRUE(p.up());
+      for (int i = 0; i < 20; ++i) expect_device_id(p.upper->call(*p.si, kGetDeviceId));
+    }
+  }
+}
+
+// D.7: whichever step fails, the error says so, and the next bring-up meets nothing of it.
+TEST(StartUp, FailsAtEachStepThatIsAskedFor) {
+  for (InterfaceKind kind : {InterfaceKind::kKcs, InterfaceKind::kBt}) {
+    for (int step : {1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 13}) {
+      const std::string name = "si.start_up." + std::to_string(step);
+      Pair p(kind);
+      {
+        Hook hook([&name](std::string_view at) { return at == name; });
+        Status status = p.si->bring_up();
+        if (status) status = p.si->start_processing(*p.upper);
+        ASSERT_FALSE(status) << name;
+        EXPECT_EQ(status.error().code, ErrorCode::kInternal);
+        EXPECT_NE(status.error().message.find(name), std::string::npos) << status.error().message;
+      }
+      p.si->shutdown();
+      p.make();
+      ASSERT_TRUE(p.up()) << name;
+      expect_device_id(p.upper->call(*p.si, kGetDeviceId));
+    }
+  }
 }
 
 // ---- run to completion -----------------------------------------------------------------------------------------------

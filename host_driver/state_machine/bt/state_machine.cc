@@ -148,6 +148,7 @@ void BtStateMachine::write_frame(std::span<const uint8_t> frame) {
 
 bool BtStateMachine::frame_matches() const {
   // B.2: NetFn modulo the response bit, Seq and Cmd; not the LUN.
+  if (profile_.bt_accepts_any_answer) return read_size_ >= 4;
   return read_size_ >= 4 && (read_[1] & 0xf8) == (write_[1] & 0xf8) && read_[2] == write_[2] && read_[3] == write_[3];
 }
 
@@ -267,7 +268,8 @@ Verdict BtStateMachine::step(uint8_t status) {
       return Verdict::kIdle;
 
     case State::kXactionStart:
-      if (status & (reg::kBBusy | reg::kH2bAtn)) return Verdict::kCallWithDelay;
+      if ((status & (reg::kBBusy | reg::kH2bAtn)) && !seen_free_) return Verdict::kCallWithDelay;
+      seen_free_ = profile_.bt_caches_b_busy;
       if (!profile_.bt_carry_control && (control() & reg::kHBusy)) write_control(reg::kHBusy);
       state_ = State::kWriteBytes;
       return Verdict::kCallWithoutDelay;

@@ -91,6 +91,7 @@ class BtStateMachine final : public StateMachine {
   unsigned retries_max_ = kDefaultRetries;
   unsigned outstanding_ = 0;     // linux-4.18: 0 asks for the hidden fetch
   bool interrupt_enable_ = false;
+  bool seen_free_ = false;       // bt_caches_b_busy: whether the BMC has ever been seen not busy
   std::optional<ErrorCode> failure_;
 };
 

@@ -306,6 +306,46 @@ TEST(BtHazard, ABmcToHostAttentionThatStaysCostsARequestItsTime) {
   EXPECT_LE(credited, seconds(30));
 }
 
+// ipmitool#82, #399; B.6-10.
+TEST(BtAsItWas, AnAnswerToAnotherRequestIsTaken) {
+  Profile old;
+  old.bt_accepts_any_answer = true;
+  for (const Profile* profile : {&hardened(), static_cast<const Profile*>(&old)}) {
+    TestBmc bmc(InterfaceKind::kBt, false);
+    bmc.change([](auto& f) { f.wrong_sequence = 1; });
+    BtStateMachine machine(bmc, *profile, nullptr);
+    ASSERT_EQ(machine.start_transaction(kRequest), 0);
+    ASSERT_EQ(drive(machine, milliseconds(100)), Verdict::kTransactionComplete);
+    EXPECT_EQ(bmc.requests().size(), profile == &old ? 1u : 2u);
+  }
+}
+
+// op-build#207.
+TEST(BtAsItWas, ABusyBmcIsWrittenTo) {
+  Profile old;
+  old.bt_caches_b_busy = true;
+  for (const Profile* profile : {&hardened(), static_cast<const Profile*>(&old)}) {
+    TestBmc bmc(InterfaceKind::kBt, false);
+    BtStateMachine machine(bmc, *profile, nullptr);
+    ASSERT_EQ(machine.start_transaction(kRequest), 0);
+    ASSERT_EQ(drive(machine), Verdict::kTransactionComplete);
+    ScriptPort busy(InterfaceKind::kBt);
+    busy.now_reads(reg::kCtrl, {0});
+    BtStateMachine second(busy, *profile, nullptr);
+    ASSERT_EQ(second.start_transaction(kRequest), 0);
+    for (int i = 0; i < 20 && second.state() != State::kReadWait; ++i) second.event({});
+    busy.now_reads(reg::kCtrl, {reg::kB2hAtn, 0});
+    busy.now_reads(reg::kBuffer, {4, 0x1c, 0x00, 0x01, 0x00});
+    ASSERT_EQ(drive(second), Verdict::kTransactionComplete);
+    // It reboots between two requests.
+    busy.now_reads(reg::kCtrl, {reg::kBBusy});
+    busy.writes.clear();
+    ASSERT_EQ(second.start_transaction(kRequest), 0);
+    for (int i = 0; i < 20; ++i) second.event({});
+    EXPECT_EQ(busy.wrote(reg::kCtrl, reg::kH2bAtn), profile == &old);
+  }
+}
+
 // Over a network each read is a round trip: at most 10 a transaction.
 TEST(BtRoundTrips, ATransactionStaysWithinTen) {
   TestBmc bmc(InterfaceKind::kBt, true);

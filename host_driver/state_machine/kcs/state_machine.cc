@@ -9,15 +9,17 @@ namespace bmcpair::state_machine::kcs {
 namespace reg = registers::kcs;
 
 KcsStateMachine::KcsStateMachine(registers::RegisterPort& port, const Profile& profile, Trace* trace)
-    : port_(port), profile_(profile), trace_(trace) {}
+    : port_(port), profile_(profile), trace_(trace) {
+  initialise();
+}
 
 void KcsStateMachine::initialise() {
   state_ = State::kIdle;
   write_pos_ = write_left_ = request_size_ = read_size_ = 0;
   truncated_ = false;
   error_retries_ = 0;
-  ibf_budget_ = kIbfBudget;
-  obf_budget_ = kObfBudget;
+  ibf_budget_ = io_budget();
+  obf_budget_ = io_budget();
 }
 
 std::string_view KcsStateMachine::state_name() const { return to_string(state_); }
@@ -37,8 +39,8 @@ uint8_t KcsStateMachine::start_transaction(ByteView request) {
   error_retries_ = 0;
   truncated_ = false;
   failure_.reset();
-  ibf_budget_ = kIbfBudget;
-  obf_budget_ = kObfBudget;
+  ibf_budget_ = io_budget();
+  obf_budget_ = io_budget();
   state_ = State::kStartOp;
   return 0;
 }
@@ -69,6 +71,20 @@ void KcsStateMachine::drain(uint8_t status) {
   if (status & reg::kObf) read_data();
 }
 
+// Between transactions.
+void KcsStateMachine::drain_rest(uint8_t status) {
+  if (!profile_.kcs_leaves_dummy_byte) drain(status);
+}
+
+Verdict KcsStateMachine::give_up() {
+  initialise();
+  if (profile_.kcs_parks_in_error0) {
+    state_ = State::kError0;
+    error0_budget_ = kError0Budget;
+  }
+  return Verdict::kHosed;
+}
+
 void KcsStateMachine::write_next_byte() {
   port_.write(reg::kData, write_[write_pos_++]);
   --write_left_;
@@ -88,8 +104,8 @@ void KcsStateMachine::restart() {
   write_pos_ = read_size_ = 0;
   write_left_ = request_size_;
   truncated_ = false;
-  ibf_budget_ = kIbfBudget;
-  obf_budget_ = kObfBudget;
+  ibf_budget_ = io_budget();
+  obf_budget_ = io_budget();
   state_ = State::kWaitWriteStart;
   port_.write(reg::kCommand, reg::kWriteStart);
 }
@@ -101,8 +117,8 @@ Verdict KcsStateMachine::error(std::string_view why) {
   error0_budget_ = kError0Budget;
   // A.6-5, G-07: the abort handshake is not to run on what the interrupted phase left over.
   if (profile_.kcs_rearm_budget_in_recovery) {
-    ibf_budget_ = kIbfBudget;
-    obf_budget_ = kObfBudget;
+    ibf_budget_ = io_budget();
+    obf_budget_ = io_budget();
   }
   if (trace_ && trace_->wanted()) trace_->line("KCS: " + std::string(why));
   // G-60: a BMC that fails each abort at once must not be answered eleven times without a pause.
@@ -111,25 +127,25 @@ Verdict KcsStateMachine::error(std::string_view why) {
 
 bool KcsStateMachine::input_free(uint8_t status, Duration elapsed) {
   if (!(status & reg::kIbf)) {
-    ibf_budget_ = kIbfBudget;
+    ibf_budget_ = io_budget();
     return true;
   }
   ibf_budget_ -= elapsed;
-  if (ibf_budget_ >= Duration::zero()) return false;
+  if (ibf_budget_ >= Duration::zero() || profile_.kcs_ignores_timeouts) return false;
   error("IBF not ready in time");
   timed_out_ = true;
-  ibf_budget_ = kIbfBudget;
+  ibf_budget_ = io_budget();
   return true;
 }
 
 bool KcsStateMachine::output_there(uint8_t status, Duration elapsed) {
   if (status & reg::kObf) {
-    obf_budget_ = kObfBudget;
+    obf_budget_ = io_budget();
     return true;
   }
   obf_budget_ -= elapsed;
-  if (obf_budget_ >= Duration::zero()) return false;
-  obf_budget_ = kObfBudget;
+  if (obf_budget_ >= Duration::zero() || profile_.kcs_ignores_timeouts) return false;
+  obf_budget_ = io_budget();
   error("OBF not ready in time");
   timed_out_ = true;
   return true;
@@ -138,8 +154,7 @@ bool KcsStateMachine::output_there(uint8_t status, Duration elapsed) {
 Verdict KcsStateMachine::event(Duration elapsed) {
   if (state_ == State::kHosed && profile_.kcs_stop_after_timeout) {
     // Whatever the registers say: A.6-2, HOSED is never lost.
-    initialise();
-    return Verdict::kHosed;
+    return give_up();
   }
   const uint8_t status = port_.read(reg::kStatus);
   const reg::State bmc = reg::state_of(status);
@@ -162,12 +177,12 @@ Verdict KcsStateMachine::event(Duration elapsed) {
 
   switch (state_) {
     case State::kIdle:
-      drain(status);
+      drain_rest(status);
       return status & reg::kSmsAtn ? Verdict::kAttention : Verdict::kIdle;
 
     case State::kStartOp:
       if (bmc != reg::State::kIdle) return error("state machine not idle at start");
-      drain(status);
+      drain_rest(status);
       port_.write(reg::kCommand, reg::kWriteStart);
       state_ = State::kWaitWriteStart;
       break;
@@ -216,7 +231,7 @@ Verdict KcsStateMachine::event(Duration elapsed) {
         read_next_byte();
       } else {
         // The last dummy byte may not have come yet; IDLE's drain takes it (A.3).
-        drain(status);
+        drain_rest(status);
         request_size_ = 0;
         state_ = State::kIdle;
         return Verdict::kTransactionComplete;
@@ -266,8 +281,7 @@ Verdict KcsStateMachine::event(Duration elapsed) {
       break;
 
     case State::kHosed:
-      initialise();
-      return Verdict::kHosed;
+      return give_up();
   }
   return Verdict::kCallWithoutDelay;
 }

@@ -22,8 +22,6 @@ enum class State : uint8_t {
   kHosed,
 };
 
-constexpr Duration kIbfBudget = std::chrono::seconds(5);
-constexpr Duration kObfBudget = std::chrono::seconds(5);
 constexpr Duration kError0Budget = std::chrono::seconds(2);
 
 class KcsStateMachine final : public StateMachine {
@@ -46,9 +44,13 @@ class KcsStateMachine final : public StateMachine {
   void initialise();
   void read_data();
   void drain(uint8_t status);
+  void drain_rest(uint8_t status);
+  Verdict give_up();
   void write_next_byte();
   void read_next_byte();
   void restart();
+  // What IBF may stay set, and OBF clear (A.2).
+  Duration io_budget() const { return std::chrono::seconds(profile_.kcs_budget_seconds); }
   // Records an error: ERROR0, or HOSED when there were too many. The verdict to return where the step ends with it.
   Verdict error(std::string_view why);
   // Whether the step may go on: the buffer is as it should be, or its budget just ran out (then an error was recorded).
@@ -69,8 +71,8 @@ class KcsStateMachine final : public StateMachine {
   bool truncated_ = false;
   bool timed_out_ = false;  // in this step
   unsigned error_retries_ = 0;
-  Duration ibf_budget_ = kIbfBudget;
-  Duration obf_budget_ = kObfBudget;
+  Duration ibf_budget_{};
+  Duration obf_budget_{};
   Duration error0_budget_ = kError0Budget;
   std::optional<ErrorCode> failure_;
 };

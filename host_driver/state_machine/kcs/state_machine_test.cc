@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "host_driver/state_machine/kcs/trace.h"
 #include "host_driver/state_machine/test_bmc.h"
 
@@ -263,6 +265,74 @@ TEST(KcsHazard, ABmcThatFailsEveryAbortCostsADelayAnError) {
       if (v == Verdict::kCallWithTickDelay) ++delays;
     } while (v != Verdict::kHosed);
     EXPECT_EQ(delays, profile == &hardened() ? profile->kcs_error_retries_max : 0u);
+  }
+}
+
+Profile hardened_but(bool ProfileFlags::*flag) {
+  Profile p;
+  p.*flag = !(p.*flag);
+  return p;
+}
+
+// D.11 W5: whoever sends before the abort has ended is refused.
+TEST(KcsAsItWas, AfterHosedTheMachineIsNotIdle) {
+  const Profile old = hardened_but(&ProfileFlags::kcs_parks_in_error0);
+  for (const Profile* profile : {&hardened(), &old}) {
+    ScriptPort port(InterfaceKind::kKcs);
+    KcsStateMachine machine(port, *profile, nullptr);
+    ASSERT_EQ(machine.start_transaction(kRequest), 0);
+    port.now_reads(reg::kStatus, {kErrorStatus});
+    while (machine.event({}) != Verdict::kHosed) {
+    }
+    EXPECT_EQ(machine.idle(), profile == &hardened());
+    EXPECT_EQ(machine.start_transaction(kRequest), profile == &hardened() ? 0 : 0xd5);
+  }
+  // Once the BMC is well the abort ends, and the machine with it.
+  TestBmc bmc(InterfaceKind::kKcs, false);
+  KcsStateMachine machine(bmc, old, nullptr);
+  bmc.change([](auto& f) { f.error_state = true; });
+  ASSERT_EQ(machine.start_transaction(kRequest), 0);
+  ASSERT_EQ(drive(machine), Verdict::kHosed);
+  bmc.change([](auto& f) { f.error_state = false; });
+  ASSERT_EQ(drive(machine), Verdict::kTransactionComplete);
+  ASSERT_EQ(machine.start_transaction(kRequest), 0);
+  ASSERT_EQ(drive(machine), Verdict::kTransactionComplete);
+  EXPECT_EQ(machine.get_result()[2], 0);
+}
+
+// illumos-gate#26.
+TEST(KcsAsItWas, AByteThatDoesNotComeIsWaitedForForEver) {
+  const Profile old = hardened_but(&ProfileFlags::kcs_ignores_timeouts);
+  for (const Profile* profile : {&hardened(), &old}) {
+    ScriptPort port(InterfaceKind::kKcs);
+    KcsStateMachine machine = in_wait_read(port, *profile);
+    for (int i = 0; i < 1000; ++i) machine.event(seconds(1));
+    EXPECT_EQ(machine.state() == State::kWaitRead, profile == &old);
+  }
+}
+
+// edk2#12577.
+TEST(KcsAsItWas, TheLastDummyByteStays) {
+  const Profile old = hardened_but(&ProfileFlags::kcs_leaves_dummy_byte);
+  for (const Profile* profile : {&hardened(), &old}) {
+    ScriptPort port(InterfaceKind::kKcs);
+    KcsStateMachine machine = in_wait_read(port, *profile);
+    port.now_reads(reg::kStatus, {kIdleStatus | reg::kObf});
+    EXPECT_EQ(machine.event({}), Verdict::kTransactionComplete);
+    EXPECT_EQ(machine.event({}), Verdict::kIdle);
+    EXPECT_EQ(std::count(port.reads.begin(), port.reads.end(), reg::kData), profile == &old ? 0 : 2);
+  }
+}
+
+// G-06.
+TEST(KcsAsItWas, ABmcThatTakesTwoSecondsIsAnError) {
+  Profile old;
+  old.kcs_budget_seconds = 1;
+  for (const Profile* profile : {&hardened(), static_cast<const Profile*>(&old)}) {
+    ScriptPort port(InterfaceKind::kKcs);
+    KcsStateMachine machine = in_wait_read(port, *profile);
+    machine.event(seconds(2));
+    EXPECT_EQ(machine.error_retries(), profile == &old ? 1u : 0u);
   }
 }
 
