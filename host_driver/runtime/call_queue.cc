@@ -71,7 +71,8 @@ void CallQueue::finished_one(Element& e) {
     link = &at->next;
     at = link->load(std::memory_order_relaxed);
   }
-  if (at) link->store(e.next.load(std::memory_order_relaxed), std::memory_order_release);
+  if (!at) fatal("cross-call: an element came to its end before it was on the list");
+  link->store(e.next.load(std::memory_order_relaxed), std::memory_order_release);
   list_lock_.unlock();
   e.busy.store(false, variant_.releases ? std::memory_order_release : std::memory_order_relaxed);
 }

@@ -23,6 +23,7 @@
 //   rt::Rcu, rt::RcuReader                     read-side section; synchronize() waits for all sections begun before it
 //   rt::Cpu, rt::cross_call                    H.1: run a function on the other CPUs (threads registered as Cpus) without allocation;
 //                                              used by the panic path
+//   rt::disable_interrupts, enable_interrupts  this thread is not stopped in between, for a bounded time
 //   rt::panicking()                            set once by rt::begin_panic(); nothing blocks or locks afterwards
 //   rt::fault_point("name")                    true when a fault was asked for there; false natively unless a hook is set
 #pragma once

@@ -205,23 +205,32 @@ bool SystemInterface::holds_message() const {
 
 // ---- who drives ------------------------------------------------------------------------------------------------------
 
+// Who drives is not stopped by a panic before it has let go, as a processor with its interrupts off is not: stopped in a
+// register access it would keep the machine, and the panic could tell nobody (E.13).
 bool SystemInterface::take_machine() {
+  rt::disable_interrupts();
   bool expected = false;
-  return driving_.compare_exchange(expected, true, std::memory_order_acquire, std::memory_order_relaxed);
+  if (driving_.compare_exchange(expected, true, std::memory_order_acquire, std::memory_order_relaxed)) return true;
+  rt::enable_interrupts();
+  return false;
 }
 
-void SystemInterface::release_machine() { driving_.store(false, std::memory_order_release); }
+void SystemInterface::release_machine() {
+  driving_.store(false, std::memory_order_release);
+  rt::enable_interrupts();
+}
 
 bool SystemInterface::take_machine_in_panic() {
   if (abandoned_.load(std::memory_order_relaxed)) return false;
   if (profile_.si_panic_ignores_owner) {
+    rt::disable_interrupts();
     driving_.store(true, std::memory_order_relaxed);
     return true;
   }
   const Instant deadline = rt::now() + kPanicTakeMax;
   while (!take_machine()) {
     if (rt::now() >= deadline) {
-      // Stopped in the middle of a register access: two drivers would be worse than a lost message (G-38).
+      // It never came back from a register access: two drivers would be worse than a lost message (G-38).
       abandoned_.store(true, std::memory_order_relaxed);
       return false;
     }

@@ -296,15 +296,7 @@ class Player {
 
   void play() {
     play(data_.steps);
-    if (panicked_) {
-      // What stopped stays stopped: the run is over.
-      return;
-    }
-    end();
-  }
-  bool panicked() const { return panicked_; }
-  // Everything in its order; what is left then is a leak.
-  void end() {
+    // Everything in its order; what is left then is a leak.
     users_.clear();
     if (number_ >= 0) (void)host_->handler().unregister_smi(number_);
     host_.reset();
@@ -316,7 +308,6 @@ class Player {
     for (const Step& s : steps) {
       if (run_.options.story) run_.tell("-- " + name_of(s));
       play(s);
-      if (panicked_) return;
     }
   }
 
@@ -444,7 +435,6 @@ class Player {
   void panic(const Step& s) {
     const Instant begun = rt::now();
     const unsigned before = bmc_->executions(0x04, 0x02);
-    panicked_ = true;
     const auto report = host_->handler().panic(s.text);
     if (!rt::in_panic_context()) return;  // another was first
     const Duration took = rt::now() - begun;
@@ -461,6 +451,7 @@ class Player {
     for (auto& u : users_) {
       if (data_.steady) u->check_executed_once();
     }
+    rt::World::current()->stop();  // what has stopped stays stopped
   }
 
   Run& run_;
@@ -469,7 +460,6 @@ class Player {
   std::unique_ptr<LabHost> host_;
   int number_ = -1;
   unsigned events_ = 0;
-  bool panicked_ = false;
   std::vector<std::unique_ptr<LabUser>> users_;
 };
 
@@ -489,12 +479,9 @@ class Story final : public Exhibit {
   Outcome run(std::string_view profile, Director& director, const RunOptions& options) const override {
     size_t i = 0;
     while (data_.expectations[i].profile != profile) ++i;
-    return lab::run_world(director, options, {}, [&](Run& run) {
-      auto* player = new Player(run, data_, profiles_[i]);
-      player->play();
-      if (player->panicked()) rt::World::current()->forget_tracked();
-      else delete player;
-    });
+    rt::WorldOptions world;
+    world.stalls = !data_.steady;
+    return lab::run_world(director, options, world, [&](Run& run) { Player(run, data_, profiles_[i]).play(); });
   }
 
  private:

@@ -49,17 +49,17 @@ void World::enlist(Task& task) {
   if (task.device || task.state == Task::State::kDone) return;
   InCalls here(*this);
   task.cpu = calls_->arrive();
-  if (task.state == Task::State::kBlocked) calls_->fall_asleep(static_cast<unsigned>(task.cpu));
+  if (task.state == Task::State::kBlocked && task.interrupts_disabled == 0) calls_->fall_asleep(static_cast<unsigned>(task.cpu));
 }
 
 void World::fall_asleep(Task& task) {
-  if (task.cpu < 0) return;
+  if (task.cpu < 0 || task.interrupts_disabled != 0) return;
   InCalls here(*this);
   calls_->fall_asleep(static_cast<unsigned>(task.cpu));
 }
 
 void World::wake_up(Task& task) {
-  if (task.cpu < 0) return;
+  if (task.cpu < 0 || task.interrupts_disabled != 0) return;
   {
     InCalls here(*this);
     calls_->wake_up(static_cast<unsigned>(task.cpu));
@@ -68,7 +68,7 @@ void World::wake_up(Task& task) {
 }
 
 void World::park_if_panicking(Task& task) {
-  if (!panic_.begun || task.in_panic || task.device || task.frozen) return;
+  if (!panic_.begun || task.in_panic || task.device || task.frozen || task.interrupts_disabled != 0) return;
   task.frozen = true;
   fall_asleep(task);
   switch_away(Site("stopped by a panic"));
@@ -78,7 +78,7 @@ void World::park_if_panicking(Task& task) {
 
 void World::run_calls() {
   Task& t = *running_;
-  if (t.cpu < 0 || t.in_calls) return;
+  if (t.cpu < 0 || t.in_calls || t.interrupts_disabled != 0) return;
   t.in_calls = true;
   calls_->poll(static_cast<unsigned>(t.cpu));
   t.in_calls = false;

@@ -364,6 +364,15 @@ bool cross_call(void (*function)(void*), void* argument, CrossCall mode, Duratio
   return w && w->cross_call(function, argument, mode == CrossCall::kWait, limit);
 }
 
+void disable_interrupts() {
+  if (World* w = World::current()) ++w->self().interrupts_disabled;
+}
+
+void enable_interrupts() {
+  World* w = World::current();
+  if (w && --w->self().interrupts_disabled == 0) w->answer_calls();
+}
+
 bool panicking() {
   World* w = World::current();
   return w && w->panicking();

@@ -325,6 +325,11 @@ constexpr unsigned kCpusMax = kTasksMax;
 enum class CrossCall { kWait, kNoWait };
 bool cross_call(void (*function)(void*), void* argument, CrossCall mode, Duration limit = std::chrono::seconds(1));
 
+// Until as many calls of enable_interrupts() this thread answers no cross-call and is not stopped by a panic: who stops the
+// others waits for it, within the cross-call's limit. For short work that must not be left half done.
+void disable_interrupts();
+void enable_interrupts();
+
 bool begin_panic();
 bool panicking();
 bool in_panic_context();

@@ -148,7 +148,8 @@ void World::decide(const Site& site) {
   ids_.push_back(running_->id);
   for (Task* t : ready_) ids_.push_back(t->id);
   const auto tasks = static_cast<uint32_t>(ids_.size());
-  const uint32_t picked = director_.choose(Choice::kTask, tasks + kStalls, site, ids_);
+  if (tasks == 1 && !options_.stalls) return;
+  const uint32_t picked = director_.choose(Choice::kTask, options_.stalls ? tasks + kStalls : tasks, site, ids_);
   if (picked == 0) return;
   note(site.hash + picked);
   if (picked < tasks) {
@@ -230,7 +231,8 @@ void World::wake_due() {
 void World::yield(const Site& site) {
   if (++steps_ > options_.steps_max) no_end();
   if (ready_.empty()) {
-    if (next_wake_ != kNever) block(nullptr, "yield", site, next_wake_);
+    // Who spins spins for a while, whatever comes.
+    if (next_wake_ != kNever) block(nullptr, "yield", site, std::min(next_wake_, now_ + std::chrono::milliseconds(1)));
     return;
   }
   ready_.push_back(running_);

@@ -75,6 +75,7 @@ struct Task {
   unsigned rcu_sections = 0;
   int cpu = -1;  // its number among those that cross-call; -1: nobody has yet
   bool in_calls = false;
+  unsigned interrupts_disabled = 0;
   bool in_panic = false;
 };
 
@@ -165,11 +166,7 @@ struct WorldOptions {
   uint64_t steps_max = 200'000;
   Duration time_max = std::chrono::hours(2);
   bool story = false;
-};
-
-struct Verdict {
-  std::string oracle;
-  std::string sentence;
+  bool stalls = true;  // whether a task may stall, for no reason
 };
 
 class World {
@@ -196,6 +193,8 @@ class World {
 
   // Ends the run. From a task.
   [[noreturn]] void violate(std::string_view oracle, std::string sentence);
+  // The same without a violation: there is nothing left to see. What is left unended is left on purpose.
+  [[noreturn]] void stop() { finish(); }
   bool wants_story() const { return static_cast<bool>(story_); }
   void tell(Side side, std::string text);
   void note(uint64_t value) { hash_ = (hash_ ^ value) * 1099511628211ull; }
@@ -251,8 +250,6 @@ class World {
   uint32_t track(std::string_view kind);
   void untrack(uint32_t id, std::string_view kind);
   size_t tracked() const { return tracked_.size(); }
-  // What is left now is left on purpose: after a panic, nothing ends.
-  void forget_tracked() { tracked_.clear(); }
 
   // Fault points that may fire, each at most so often.
   void allow_fault(std::string name, unsigned times);
@@ -260,6 +257,9 @@ class World {
 
   // Cross-calls and panic (cross_call.cc).
   bool cross_call(void (*function)(void*), void* argument, bool wait, Duration limit);
+  void answer_calls() {
+    if (calls_) run_calls();
+  }
   bool begin_panic();
   void end_panic();
   bool panicking() const { return panic_.begun; }

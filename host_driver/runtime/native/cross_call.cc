@@ -15,6 +15,7 @@ void park_if_panicking();
 
 thread_local int current = -1;
 thread_local bool panics_here = false;
+thread_local unsigned interrupts_disabled = 0;
 
 struct Machine {
   detail::CrossCalls calls{kCpusMax, [](detail::CrossCalls&, unsigned) {
@@ -32,7 +33,7 @@ Machine& machine() {
 
 void park_if_panicking() {
   Machine& m = machine();
-  if (panics_here || !m.panicking.load(std::memory_order_acquire)) return;
+  if (panics_here || interrupts_disabled != 0 || !m.panicking.load(std::memory_order_acquire)) return;
   const bool slept = current >= 0 && m.calls.fall_asleep(static_cast<unsigned>(current));
   {
     std::unique_lock lock(m.park_mutex);
@@ -48,7 +49,7 @@ void nothing(void*) {}
 namespace detail {
 
 Dormant::Dormant() {
-  if (current >= 0) entered_ = machine().calls.fall_asleep(static_cast<unsigned>(current));
+  if (current >= 0 && interrupts_disabled == 0) entered_ = machine().calls.fall_asleep(static_cast<unsigned>(current));
 }
 
 Dormant::~Dormant() {
@@ -73,6 +74,7 @@ Cpu::~Cpu() {
 bool Cpu::present() const { return current >= 0; }
 
 void Cpu::poll() {
+  if (interrupts_disabled != 0) return;
   if (current >= 0) machine().calls.poll(static_cast<unsigned>(current));
   if (panicking()) park_if_panicking();
 }
@@ -80,6 +82,12 @@ void Cpu::poll() {
 bool cross_call(void (*function)(void*), void* argument, CrossCall mode, Duration limit) {
   Cpu cpu;  // an originator needs an element; a thread that is no Cpu becomes one for the moment
   return current >= 0 && machine().calls.call(static_cast<unsigned>(current), function, argument, mode, limit);
+}
+
+void disable_interrupts() { ++interrupts_disabled; }
+
+void enable_interrupts() {
+  if (--interrupts_disabled == 0) Cpu::poll();
 }
 
 bool panicking() { return machine().panicking.load(std::memory_order_relaxed); }

@@ -293,6 +293,11 @@ enum class CrossCall { kWait, kNoWait };
 // or is blocked (and then runs it before it goes on), or when `limit` has passed. False: not all of them did.
 bool cross_call(void (*function)(void*), void* argument, CrossCall mode, Duration limit = std::chrono::seconds(1));
 
+// Until as many calls of enable_interrupts() this thread answers no cross-call and is not stopped by a panic: who stops the
+// others waits for it, within the cross-call's limit. For short work that must not be left half done.
+void disable_interrupts();
+void enable_interrupts();
+
 // Marks the process as panicking, once, and stops the other Cpus with a cross-call. True for the one caller that began
 // it; others never return from here. Afterwards nothing but that thread may drive a machine (G-38).
 bool begin_panic();
