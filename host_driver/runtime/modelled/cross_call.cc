@@ -103,6 +103,12 @@ bool World::begin_panic() {
   t.in_panic = true;
   cross_call(nothing, nullptr, true, std::chrono::seconds(1));
   freeze_others();
+  for (auto& other : tasks_) {
+    if (!other->frozen) continue;
+    // Whoever has stopped, or sleeps, has said so with a release.
+    other->known_shared = true;
+    acquire({other->known, other->id, other->epoch++});
+  }
   if (story_) tell(Side::kHost, "PANIC: every other task has stopped where it stands");
   return true;
 }
