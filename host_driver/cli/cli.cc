@@ -68,12 +68,11 @@ uint8_t byte_of(const std::string& what, const std::string& text, uint64_t max =
 
 SessionOptions session_options(const Options& options) {
   SessionOptions out;
-  out.profile = state_machine::find_profile(options.profile);
-  if (!out.profile) {
-    std::string names;
-    for (auto name : state_machine::profile_names()) names += (names.empty() ? "" : ", ") + std::string(name);
-    usage("--profile: no profile '" + options.profile + "'; there are " + names);
-  }
+  static state_machine::Profile profile;  // outlives every session
+  auto wanted = state_machine::profile_with(options.profile);
+  if (!wanted) usage("--profile: " + wanted.error().message);
+  profile = *std::move(wanted);
+  out.profile = &profile;
   if (!(options.timeout_seconds > 0 && options.timeout_seconds <= 86400)) usage("--timeout: more than 0 and at most 86400 seconds");
   out.trace = options.trace;
   out.log = options.verbose;
@@ -358,7 +357,7 @@ int run_checked(int argc, const char* const* argv) {
   app.fallthrough();
   Options options;
   app.add_option("-b,--bus", options.bus, "bus spec, or several with ',' between them")->envname("BMCPAIR_BUS")->required();
-  app.add_option("--profile", options.profile, "driver behaviour: hardened, linux-6.1, linux-4.18")->capture_default_str();
+  app.add_option("--profile", options.profile, "driver behaviour: hardened, linux-6.1, linux-4.18+FLAG...")->capture_default_str();
   app.add_flag("--trace", options.trace, "print each step of the state machine to standard error");
   trace::Outputs& outputs = options.recording.outputs;
   app.add_option("--trace-vcd", outputs.vcd, "write a waveform of the registers as this host saw them, for GTKWave");
