@@ -12,7 +12,7 @@ const std::vector<const Exhibit*>& exhibits() {
     auto add = [&](Exhibits more) {
       for (auto& e : more) owned.push_back(std::move(e));
     };
-    (void)add;
+    add(interface_list());
     auto* out = new std::vector<const Exhibit*>;
     for (const auto& e : owned) out->push_back(e.get());
     std::sort(out->begin(), out->end(), [](const Exhibit* a, const Exhibit* b) { return a->name() < b->name(); });

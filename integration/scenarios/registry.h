@@ -72,7 +72,8 @@ using Exhibits = std::vector<std::unique_ptr<Exhibit>>;
 // All, by name.
 const std::vector<const Exhibit*>& exhibits();
 
-Exhibits stories();  // of stories/*.yaml
+Exhibits stories();         // of stories/*.yaml
+Exhibits interface_list();  // discussion 0
 Exhibits cross_calls();  // cross_call.cc
 Exhibits end_points();   // end_points.cc
 
