@@ -232,7 +232,7 @@ int Program::run_one() {
   Outcome outcome = (*experiment)->run(options_.profile, *tame, {});
   const ChoiceLog* log = &tame->log();
   if (name != "tame") {
-    strategy->begin(seed_of_run(options_.seed, 0), {tame->log().choices, tame->task_choices()});
+    strategy->begin(seed_of_run(options_.seed, 0), tame->calibration_of_run());
     outcome = (*experiment)->run(options_.profile, *strategy, {});
     log = &strategy->log();
   }

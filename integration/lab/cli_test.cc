@@ -279,8 +279,8 @@ TEST(Story, PutsHostAndBmcSideBySideWithWhatWasUnusualInBetween) {
             "     1        10.000  task: reads 0          |\n"
             "* task 1 goes on instead of task 0, at toy.step\n"
             "     2        20.000                         | task: reads 0\n"
-            "     3        30.000                         | task: writes 1\n"
-            "     4        40.000  task: writes 1         |\n"
+            "     3        30.000                         | writes 1\n"
+            "     4        40.000  writes 1               |\n"
             "---------------------------------------------+-----------------------\n"
             "violated: lost-update\n"
             "  two additions of one made 1\n");
@@ -306,6 +306,22 @@ TEST(Story, LeavesOutWhatIsFarFromAnythingUnusualUnlessAllIsWanted) {
   EXPECT_EQ(some.str().find("line 100 "), std::string::npos);
   EXPECT_NE(all.str().find("line 100 "), std::string::npos);
   EXPECT_EQ(all.str().find("steps ..."), std::string::npos);
+}
+
+TEST(Story, SaysOnceWhatIsSaidManyTimesInARow) {
+  ReplayResult run;
+  for (uint64_t i = 0; i < 9; ++i) run.outcome.story.push_back({Instant{}, i, StoryLine::Side::kHost, "t", i < 8 ? "polls" : "ends"});
+  std::ostringstream out;
+  print_story(out, run, {false, 80, false});
+  EXPECT_NE(out.str().find("t: polls (8 times)"), std::string::npos) << out.str();
+  Replay::Decision decision;
+  decision.site = "x";
+  decision.line = 3;
+  run.decisions.push_back(decision);
+  std::ostringstream split;
+  print_story(split, run, {false, 80, false});
+  EXPECT_NE(split.str().find("t: polls (3 times)"), std::string::npos) << split.str();
+  EXPECT_NE(split.str().find(" polls (5 times)"), std::string::npos) << split.str();
 }
 
 TEST(Story, WrapsLongLinesAndEscapesWhatNoTerminalShouldSee) {

@@ -205,8 +205,7 @@ class Exploration {
 
   ExploreResult explore() {
     one_run(0, 0);
-    const Strategy& tame = *workers_[0]->strategies[0];
-    calibration_ = {std::max<uint64_t>(tame.log().choices, 1), std::max<uint64_t>(tame.task_choices(), 1)};
+    calibration_ = workers_[0]->strategies[0]->calibration_of_run();
     const auto tick = [this] {
       if (options_.on_progress) options_.on_progress(watch_.progress(counters_, sites_.size()));
     };

@@ -179,6 +179,7 @@ void print_story(std::ostream& out, const ReplayResult& run, const Style& style)
       }
     }
   };
+  std::array<std::string, 3> last_who;  // by side: told when it is another
   size_t left_out = 0;
   const auto left_out_line = [&] {
     if (left_out == 0) return;
@@ -195,7 +196,17 @@ void print_story(std::ostream& out, const ReplayResult& run, const Style& style)
     const StoryLine& line = story[i];
     char head[64];
     std::snprintf(head, sizeof head, "%6llu %13s  ", static_cast<unsigned long long>(line.step), us_text(line.at).c_str());
-    const std::string text = printable(line.who.empty() ? line.text : line.who + ": " + line.text);
+    // A host that polls says the same again and again.
+    size_t times = 1;
+    while (i + 1 < story.size() && shown[i + 1] && story[i + 1].text == line.text && story[i + 1].who == line.who &&
+           story[i + 1].side == line.side && (next >= run.decisions.size() || run.decisions[next].line > i + 1)) {
+      ++times;
+      ++i;
+    }
+    std::string& last = last_who[static_cast<size_t>(line.side)];
+    std::string text = printable(line.who.empty() || line.who == last ? line.text : line.who + ": " + line.text);
+    if (times > 1) text += " (" + std::to_string(times) + " times)";
+    last = line.who;
     const bool both = line.side == StoryLine::Side::kBoth;
     bool first = true;
     for (const std::string& part : wrapped(text, both ? width - kHead : column)) {

@@ -26,7 +26,7 @@ void RecordingDirector::start_log() {
   log_.entries.clear();
   log_.choices = 0;
   log_.hash = ChoiceLog::kHashStart;
-  task_choices_ = 0;
+  counts_ = {};
   last_ = 0;
 }
 
@@ -43,32 +43,39 @@ uint32_t RecordingDirector::choose(Choice kind, uint32_t n, const Site& site, st
     last_ = log_.choices + 1;
   }
   ++log_.choices;
-  if (kind == Choice::kTask) ++task_choices_;
+  ++counts_.by_kind[static_cast<size_t>(kind) & 3];
   return value;
+}
+
+constexpr uint32_t kAlways = 1u << 16;
+constexpr uint64_t kChoicesLeast = 8;
+
+uint32_t Strategy::few(uint64_t times, Choice kind) const {
+  if (times == 0) return 0;
+  return static_cast<uint32_t>(std::clamp<uint64_t>(kAlways * times / calibration_.of(kind), 1, kAlways));
 }
 
 void Strategy::begin(uint64_t seed, const Calibration& calibration) {
   random_ = Random(seed);
   calibration_ = calibration;
-  calibration_.choices = std::max<uint64_t>(calibration_.choices, 1);
-  calibration_.task_choices = std::max<uint64_t>(calibration_.task_choices, 1);
+  // Where the tamest run made none of a kind, another may make some.
+  for (uint64_t& count : calibration_.by_kind) count = std::max<uint64_t>(count, kChoicesLeast);
   start_log();
   plan();
 }
 
 namespace {
 
-constexpr uint32_t kAlways = 1u << 16;
-
 // How many of a kTask choice's values pick a task; the rest are stalls.
 uint32_t picks_of(uint32_t n, std::span<const TaskId> tasks) {
   return tasks.empty() ? n : std::min<uint32_t>(n, static_cast<uint32_t>(tasks.size()));
 }
 
-// Every run draws its own rates from such a list: some bugs need much of one thing and none of another.
-template <size_t N>
-uint32_t one_of(Random& random, const uint32_t (&rates)[N]) {
-  return rates[random.below(N)];
+// Every run draws its own rates from such a list: some bugs need much of one thing and none of another; and where
+// everything is unusual at once, all that happens is that nothing comes about.
+template <class T, size_t N>
+T one_of(Random& random, const T (&values)[N]) {
+  return values[random.below(N)];
 }
 
 class Tame final : public Strategy {
@@ -87,10 +94,10 @@ class SeededRandom final : public Strategy {
  private:
   void plan() override {
     switch_rate_ = one_of(random(), {kAlways, kAlways / 2, kAlways / 8, kAlways / 32});
-    stall_rate_ = one_of(random(), {0, kAlways / 1024, kAlways / 128});
-    duration_rate_ = one_of(random(), {kAlways / 16, kAlways / 64});
-    data_rate_ = one_of(random(), {0, kAlways / 16, kAlways / 64});
-    load_rate_ = one_of(random(), {0, kAlways / 8, kAlways / 32});
+    stall_rate_ = few(one_of(random(), {0, 0, 1}), Choice::kTask);
+    duration_rate_ = few(one_of(random(), {0, 1, 4}), Choice::kDuration);
+    data_rate_ = one_of(random(), {0u, few(1, Choice::kData), few(2, Choice::kData), kAlways / 8});
+    load_rate_ = few(one_of(random(), {0, 1, 8}), Choice::kLoad);
   }
 
   uint32_t decide(Choice kind, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
@@ -118,17 +125,12 @@ class TimePerturbation final : public Strategy {
 
  private:
   void plan() override {
-    duration_rate_ = one_of(random(), {kAlways, kAlways / 2, kAlways / 8, kAlways / 32});
-    // Few a run: a stack in which everything is late only times out.
-    const uint64_t stalls = 1 + random().below(8);
-    stall_rate_ = random().below(4) == 0 ? 0 : rate_for(stalls);
-    switch_rate_ = one_of(random(), {0, kAlways / 64, kAlways / 16});
-    data_rate_ = one_of(random(), {0, 0, kAlways / 64, kAlways / 8});
-  }
-
-  uint32_t rate_for(uint64_t times) const {
-    const uint64_t rate = kAlways * times / calibration().task_choices;
-    return static_cast<uint32_t>(std::clamp<uint64_t>(rate, 1, kAlways / 4));
+    // Few in half of the runs: a stack in which everything is late only times out.
+    duration_rate_ = random().below(2) == 0 ? few(one_of(random(), {1, 2, 4, 8}), Choice::kDuration)
+                                            : one_of(random(), {kAlways, kAlways / 2, kAlways / 8, kAlways / 32});
+    stall_rate_ = few(one_of(random(), {0, 1, 2, 4, 8}), Choice::kTask);
+    switch_rate_ = one_of(random(), {0u, few(1, Choice::kTask), few(8, Choice::kTask), kAlways / 16});
+    data_rate_ = one_of(random(), {0u, 0u, few(1, Choice::kData), few(2, Choice::kData), kAlways / 8});
   }
 
   uint32_t decide(Choice kind, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
@@ -168,7 +170,7 @@ class Starvation final : public Strategy {
   };
 
   void plan() override {
-    const uint64_t length = calibration().task_choices;
+    const uint64_t length = calibration().of(Choice::kTask);
     count_ = 1 + random().below(kWindowsMax);
     unsigned bits = 0;
     while (bits < 63 && (length >> bits) != 0) ++bits;
@@ -182,9 +184,9 @@ class Starvation final : public Strategy {
       window.any = random().below(4) == 0;
       window.stalls = random().below(2) == 0;
     }
-    duration_rate_ = one_of(random(), {0, kAlways / 64, kAlways / 16});
-    data_rate_ = one_of(random(), {0, 0, kAlways / 64, kAlways / 8});
-    load_rate_ = one_of(random(), {0, 0, kAlways / 16});
+    duration_rate_ = few(one_of(random(), {0, 1, 4}), Choice::kDuration);
+    data_rate_ = few(one_of(random(), {0, 0, 1, 2}), Choice::kData);
+    load_rate_ = few(one_of(random(), {0, 0, 4}), Choice::kLoad);
     at_ = 0;
   }
 
@@ -239,16 +241,16 @@ class Pct final : public Strategy {
   static constexpr uint64_t kFairAfterMore = 256;
 
   void plan() override {
-    const uint64_t length = calibration().task_choices;
+    const uint64_t length = calibration().of(Choice::kTask);
     changes_ = random().below(kChangesMax + 1);
     for (size_t i = 0; i < changes_; ++i) change_at_[i] = random().below(length);
     std::sort(change_at_.begin(), change_at_.begin() + static_cast<ptrdiff_t>(changes_));
     base_ = random().next();
     for (uint64_t& priority : priorities_) priority = 0;
-    stall_rate_ = one_of(random(), {0, 0, kAlways / 4, kAlways / 2});
-    duration_rate_ = one_of(random(), {0, kAlways / 64, kAlways / 16});
-    data_rate_ = one_of(random(), {0, 0, kAlways / 64, kAlways / 8});
-    load_rate_ = one_of(random(), {0, 0, kAlways / 16});
+    stall_rate_ = one_of(random(), {0u, 0u, kAlways / 4, kAlways / 2});
+    duration_rate_ = few(one_of(random(), {0, 1, 4}), Choice::kDuration);
+    data_rate_ = few(one_of(random(), {0, 0, 1, 2}), Choice::kData);
+    load_rate_ = few(one_of(random(), {0, 0, 4}), Choice::kLoad);
     fair_from_ = kFairAfterRuns * length + kFairAfterMore;
     at_ = 0;
     next_change_ = 0;
@@ -316,10 +318,11 @@ class Loads final : public Strategy {
 
  private:
   void plan() override {
-    load_rate_ = one_of(random(), {kAlways * 3 / 4, kAlways / 2, kAlways / 4, kAlways / 16});
+    load_rate_ = one_of(random(), {kAlways * 3 / 4, kAlways / 2, kAlways / 4, kAlways / 16, few(2, Choice::kLoad)});
     switch_rate_ = one_of(random(), {kAlways / 2, kAlways / 8, kAlways / 32});
     oldest_ = random().below(2) == 0;
-    data_rate_ = one_of(random(), {0, 0, kAlways / 64});
+    data_rate_ = few(one_of(random(), {0, 0, 1}), Choice::kData);
+    duration_rate_ = few(one_of(random(), {0, 1}), Choice::kDuration);
   }
 
   uint32_t decide(Choice kind, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
@@ -331,13 +334,13 @@ class Loads final : public Strategy {
         const uint32_t picks = picks_of(n, tasks);
         return picks < 2 ? 0 : deviate(switch_rate_, picks);
       }
-      case Choice::kDuration: return deviate(kAlways / 64, n);
+      case Choice::kDuration: return deviate(duration_rate_, n);
       case Choice::kData: return deviate(data_rate_, n);
     }
     return 0;
   }
 
-  uint32_t load_rate_ = 0, switch_rate_ = 0, data_rate_ = 0;
+  uint32_t load_rate_ = 0, switch_rate_ = 0, data_rate_ = 0, duration_rate_ = 0;
   bool oldest_ = false;
 };
 

@@ -45,13 +45,19 @@ class SiteSet {
   uint32_t size_ = 0;
 };
 
+// How many choices a run makes, as a rule: as many as its tamest one.
+struct Calibration {
+  std::array<uint64_t, 4> by_kind{};  // by Choice
+  uint64_t of(Choice kind) const { return by_kind[static_cast<size_t>(kind)]; }
+};
+
 // The base of all: asks decide(), and keeps the log.
 class RecordingDirector : public Director {
  public:
   uint32_t choose(Choice kind, uint32_t n, const Site& site, std::span<const TaskId> tasks) final;
 
   const ChoiceLog& log() const { return log_; }
-  uint64_t task_choices() const { return task_choices_; }
+  const Calibration& calibration_of_run() const { return counts_; }
   const SiteSet& sites() const { return sites_; }  // of all runs
 
  protected:
@@ -63,15 +69,9 @@ class RecordingDirector : public Director {
 
  private:
   ChoiceLog log_;
-  uint64_t task_choices_ = 0;
+  Calibration counts_;
   uint64_t last_ = 0;  // position after the latest logged choice
   SiteSet sites_;
-};
-
-// How long a run of this experiment is: of its tamest one.
-struct Calibration {
-  uint64_t choices = 1;
-  uint64_t task_choices = 1;
 };
 
 // A plan that needs nothing but a seed.
@@ -86,8 +86,10 @@ class Strategy : public RecordingDirector {
 
   const Calibration& calibration() const { return calibration_; }
   Random& random() { return random_; }
-  // rate of 2^16.
+  // A rate is of 2^16.
   bool chance(uint32_t rate) { return (random_.next() >> 48) < rate; }
+  // The rate that makes so many unusual choices of a kind in a run.
+  uint32_t few(uint64_t times, Choice kind) const;
   // 1..n-1 at the given rate, otherwise 0.
   uint32_t deviate(uint32_t rate, uint32_t n) {
     return chance(rate) ? 1 + static_cast<uint32_t>(random_.below(n - 1)) : 0;

@@ -23,7 +23,7 @@ Calibration calibration_of(const Experiment& experiment, std::string_view profil
   auto tame = make_strategy("tame");
   tame->begin(0, {});
   experiment.run(profile, *tame, {});
-  return {tame->log().choices, tame->task_choices()};
+  return tame->calibration_of_run();
 }
 
 ChoiceLog log_of(const Experiment& experiment, const std::string& profile, std::vector<uint32_t> values) {
@@ -117,7 +117,7 @@ TEST(Strategies, WhatIsAskedOutsideOfTheirBusinessStaysWithinItsOptions) {
   for (const StrategyInfo& info : strategies()) {
     auto strategy = make_strategy(info.name);
     for (uint64_t seed = 0; seed < 50; ++seed) {
-      strategy->begin(seed, {10, 5});
+      strategy->begin(seed, {{5, 2, 2, 1}});
       for (uint32_t i = 0; i < 200; ++i) {
         const uint32_t n = 2 + i % 12;
         const auto kind = static_cast<Choice>(i % 4);
@@ -145,7 +145,7 @@ TEST(Strategies, PctIsFairToAllInTheEnd) {
   auto pct = make_strategy("pct");
   const std::array<TaskId, 3> ids = {0, 1, 2};
   for (uint64_t seed = 0; seed < 20; ++seed) {
-    pct->begin(seed, {20, 20});
+    pct->begin(seed, {{20, 0, 0, 0}});
     std::array<uint32_t, 3> last_part{};
     for (uint32_t i = 0; i < 3000; ++i) {
       const uint32_t value = pct->choose(Choice::kTask, 3, Site("poll"), ids);
@@ -160,7 +160,7 @@ TEST(Strategies, StarvationKeepsATaskFromRunningForAWhile) {
   const std::array<TaskId, 2> ids = {4, 9};
   uint32_t longest = 0;
   for (uint64_t seed = 0; seed < 50; ++seed) {
-    starve->begin(seed, {100, 100});
+    starve->begin(seed, {{100, 0, 0, 0}});
     uint32_t without = 0;
     for (uint32_t i = 0; i < 100; ++i) {
       without = starve->choose(Choice::kTask, 2, Site("step"), ids) == 0 ? 0 : without + 1;
