@@ -568,15 +568,21 @@ TEST(Trace, IsOffUntilSwitchedOnAndThenShowsAccessesAndMessages) {
   EXPECT_EQ(bench.board->message_trace()[0].response[2], 0);
 }
 
-TEST(Trace, IsBoundedAndKeepsTheLast) {
+TEST(Trace, IsBoundedKeepsTheLastAndCountsTheOthers) {
   Bench bench;
   auto port = bench.attach("kcs");
   bench.board->set_trace(true);
-  for (int i = 0; i < 10'000; ++i) port->read(registers::kcs::kStatus);
+  for (int i = 0; i < 20'000; ++i) port->read(registers::kcs::kStatus);
   port->read(registers::kcs::kData);
   auto accesses = bench.board->access_trace("kcs");
-  EXPECT_EQ(accesses.size(), 4096u);
+  EXPECT_EQ(accesses.size(), 16'384u);
   EXPECT_EQ(accesses.back().offset, registers::kcs::kData);
+  EXPECT_EQ(bench.board->accesses_left_out("kcs"), 20'001u - 16'384u);
+  EXPECT_EQ(bench.board->accesses_left_out("bt"), 0u);
+  EXPECT_EQ(bench.board->accesses_left_out("nothing"), 0u);
+  EXPECT_EQ(bench.board->messages_left_out(), 0u);
+  bench.board->set_trace(true);
+  EXPECT_EQ(bench.board->accesses_left_out("kcs"), 0u);
 }
 
 TEST(Events, ComeInTheOrderOfWhatHappened) {
