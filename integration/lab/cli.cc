@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <exception>
 #include <fstream>
+#include <iostream>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <thread>
@@ -24,6 +25,10 @@ using Json = nlohmann::ordered_json;
 
 // Of `explore` and `prove` when no bound is given.
 constexpr double kSecondsUsual = 30;
+// And of shrinking.
+constexpr double kShrinkSecondsUsual = 30;
+// Linux takes 128 KiB.
+constexpr size_t kArgumentMax = 120'000;
 // Distinct oracles that --keep-going shrinks, each to a token.
 constexpr size_t kShrunkMax = 10;
 
@@ -47,6 +52,7 @@ struct Options {
   unsigned jobs = 0;
   bool keep_going = false, no_shrink = false, full = false, dense = false;
   uint64_t shrink_runs = 3000;
+  double shrink_seconds = kShrinkSecondsUsual;
   Bounds bounds;
   unsigned seeds = 40;
   trace::Outputs pictures;
@@ -98,7 +104,20 @@ class Program {
     const Experiment* experiment;
   };
   Result<FromToken> token() {
-    Result<Token> parsed = parse_token(options_.token);
+    std::string text = options_.token;
+    if (text == "-" || (!text.empty() && text[0] == '@')) {
+      std::ifstream file;
+      if (text != "-") file.open(text.substr(1), std::ios::binary);
+      std::istream& in = text == "-" ? std::cin : file;
+      std::string content;
+      char part[4096];
+      while (content.size() <= kTokenCharactersMax && (in.read(part, sizeof part) || in.gcount() > 0)) {
+        content.append(part, static_cast<size_t>(in.gcount()));
+      }
+      if (content.empty()) return Error{ErrorCode::kNotFound, "token: " + (text == "-" ? "standard input" : text.substr(1)) + ": nothing can be read"};
+      text = content;
+    }
+    Result<Token> parsed = parse_token(text);
     if (!parsed.ok()) return parsed.error();
     options_.experiment = parsed->experiment;
     options_.profile = parsed->profile;
@@ -131,7 +150,10 @@ class Program {
     };
   }
 
-  std::string command_of(const Token& token) const { return "bmc_lab replay " + to_text(token); }
+  static std::string command_of(const Token& token) {
+    const std::string text = to_text(token);
+    return (text.size() > kArgumentMax ? "the token is too long for a command line; save it, and: bmc_lab replay @FILE\n" : "bmc_lab replay ") + text;
+  }
 
   int list();
   int run_one();
@@ -144,6 +166,7 @@ class Program {
   Result<ShrinkResult> shrunk(const Experiment& experiment, const Token& token) {
     ShrinkOptions how;
     how.runs = options_.shrink_runs;
+    how.seconds = options_.shrink_seconds;
     how.stop = environment_.stop;
     if (environment_.err_is_terminal) {
       how.on_progress = [this](const ShrinkProgress& progress) {
@@ -550,6 +573,7 @@ int Program::run(const std::vector<std::string>& arguments) {
   const auto shrinking = [&](CLI::App* command) {
     command->add_flag("--no-shrink", o.no_shrink, "Show the run as it was found");
     command->add_option("--shrink-runs", o.shrink_runs, "Runs that shrinking may take")->capture_default_str()->check(CLI::PositiveNumber);
+    command->add_option("--shrink-seconds", o.shrink_seconds, "Seconds that it may take")->capture_default_str()->check(CLI::PositiveNumber);
     command->add_flag("--full", o.full, "Every line of the story");
   };
   const auto pictures = [&](CLI::App* command) {
@@ -595,15 +619,16 @@ int Program::run(const std::vector<std::string>& arguments) {
   json(prove_command);
 
   CLI::App* replay_command = app.add_subcommand("replay", "A run again, from its token: its story, and whether it ends the same");
-  replay_command->add_option("TOKEN", o.token, "What explore printed")->required();
+  replay_command->add_option("TOKEN", o.token, "What explore printed; @FILE: it is in there; -: from standard input")->required();
   replay_command->add_flag("--trace", o.dense, "The dense trace");
   replay_command->add_flag("--full", o.full, "Every line of the story");
   pictures(replay_command);
   json(replay_command);
 
   CLI::App* shrink_command = app.add_subcommand("shrink", "Fewer and tamer choices that violate the same oracle");
-  shrink_command->add_option("TOKEN", o.token, "What explore printed")->required();
+  shrink_command->add_option("TOKEN", o.token, "What explore printed; @FILE: it is in there; -: from standard input")->required();
   shrink_command->add_option("--runs", o.shrink_runs, "At most so many")->capture_default_str()->check(CLI::PositiveNumber);
+  shrink_command->add_option("--seconds", o.shrink_seconds, "At most so many")->capture_default_str()->check(CLI::PositiveNumber);
   shrink_command->add_flag("--full", o.full, "Every line of the story");
   json(shrink_command);
 

@@ -214,6 +214,15 @@ TEST(Cli, TokensOfUnknownExperimentsAndProfilesAndBrokenOnesAreRefused) {
   EXPECT_EQ(json.json()["error"], "token: this is not one: it would begin with \"bl1/\"");
 }
 
+TEST(Cli, ATokenMayComeFromAFile) {
+  std::string folder = "/tmp/bmcpair-lab-XXXXXX";
+  ASSERT_NE(::mkdtemp(folder.data()), nullptr);
+  std::ofstream(folder + "/token") << lab({"run", "recorded"}).token() << "\n";
+  EXPECT_EQ(lab({"replay", "@" + folder + "/token"}).status, kViolationFound);
+  EXPECT_TRUE(lab({"replay", "@" + folder + "/none"}).complains("/none: nothing can be read"));
+  std::filesystem::remove_all(folder);
+}
+
 TEST(Cli, UnknownExperimentsAndProfilesAreToldWhatThereIs) {
   EXPECT_TRUE(lab({"explore", "update"}).complains("unknown experiment \"update\"; did you mean: lost-update"));
   EXPECT_TRUE(lab({"run", "needle", "--profile", "x"}).complains("needle has no profile \"x\"; it has hay hardened"));

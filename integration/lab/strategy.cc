@@ -49,6 +49,8 @@ uint32_t RecordingDirector::choose(Choice kind, uint32_t n, const Site& site, st
 
 constexpr uint32_t kAlways = 1u << 16;
 constexpr uint64_t kChoicesLeast = 8;
+constexpr uint64_t kTameAfterRuns = 8;
+constexpr uint64_t kTameAfterMore = 1000;
 
 uint32_t Strategy::few(uint64_t times, Choice kind) const {
   if (times == 0) return 0;
@@ -60,6 +62,9 @@ void Strategy::begin(uint64_t seed, const Calibration& calibration) {
   calibration_ = calibration;
   // Where the tamest run made none of a kind, another may make some.
   for (uint64_t& count : calibration_.by_kind) count = std::max<uint64_t>(count, kChoicesLeast);
+  uint64_t usual = 0;
+  for (uint64_t count : calibration.by_kind) usual += count;
+  tame_from_ = kTameAfterRuns * usual + kTameAfterMore;
   start_log();
   plan();
 }
@@ -83,7 +88,7 @@ class Tame final : public Strategy {
   std::string_view name() const override { return "tame"; }
 
  private:
-  uint32_t decide(Choice, uint32_t, const Site&, std::span<const TaskId>) override { return 0; }
+  uint32_t unusual(Choice, uint32_t, const Site&, std::span<const TaskId>) override { return 0; }
 };
 
 // Uniformly random order; seldom anything else.
@@ -100,7 +105,7 @@ class SeededRandom final : public Strategy {
     load_rate_ = few(one_of(random(), {0, 1, 8}), Choice::kLoad);
   }
 
-  uint32_t decide(Choice kind, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
+  uint32_t unusual(Choice kind, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
     switch (kind) {
       case Choice::kTask: {
         const uint32_t picks = picks_of(n, tasks);
@@ -133,7 +138,7 @@ class TimePerturbation final : public Strategy {
     data_rate_ = one_of(random(), {0u, 0u, few(1, Choice::kData), few(2, Choice::kData), kAlways / 8});
   }
 
-  uint32_t decide(Choice kind, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
+  uint32_t unusual(Choice kind, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
     switch (kind) {
       case Choice::kDuration:
         return chance(duration_rate_) ? static_cast<uint32_t>(random().below(n)) : 0;
@@ -190,7 +195,7 @@ class Starvation final : public Strategy {
     at_ = 0;
   }
 
-  uint32_t decide(Choice kind, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
+  uint32_t unusual(Choice kind, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
     switch (kind) {
       case Choice::kTask: return decide_task(n, tasks);
       case Choice::kDuration: return deviate(duration_rate_, n);
@@ -264,7 +269,7 @@ class Pct final : public Strategy {
     return priority;
   }
 
-  uint32_t decide(Choice kind, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
+  uint32_t unusual(Choice kind, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
     switch (kind) {
       case Choice::kTask: return decide_task(n, tasks);
       case Choice::kDuration: return deviate(duration_rate_, n);
@@ -325,7 +330,7 @@ class Loads final : public Strategy {
     duration_rate_ = few(one_of(random(), {0, 1}), Choice::kDuration);
   }
 
-  uint32_t decide(Choice kind, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
+  uint32_t unusual(Choice kind, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
     switch (kind) {
       case Choice::kLoad:
         if (!chance(load_rate_)) return 0;

@@ -74,7 +74,7 @@ class RecordingDirector : public Director {
   SiteSet sites_;
 };
 
-// A plan that needs nothing but a seed.
+// A plan that needs nothing but a seed. After many times the usual length it is tame: who asks whether a run ever ends must let it.
 class Strategy : public RecordingDirector {
  public:
   virtual std::string_view name() const = 0;
@@ -83,6 +83,8 @@ class Strategy : public RecordingDirector {
  protected:
   Strategy() : random_(0) {}
   virtual void plan() {}  // after the log was emptied and random() and calibration() were set
+  // As decide(), for as long as the run is unusual.
+  virtual uint32_t unusual(Choice kind, uint32_t n, const Site& site, std::span<const TaskId> tasks) = 0;
 
   const Calibration& calibration() const { return calibration_; }
   Random& random() { return random_; }
@@ -96,8 +98,13 @@ class Strategy : public RecordingDirector {
   }
 
  private:
+  uint32_t decide(Choice kind, uint32_t n, const Site& site, std::span<const TaskId> tasks) final {
+    return position() < tame_from_ ? unusual(kind, n, site, tasks) : 0;
+  }
+
   Random random_;
   Calibration calibration_;
+  uint64_t tame_from_ = 0;
 };
 
 struct StrategyInfo {

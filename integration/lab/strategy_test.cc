@@ -145,13 +145,25 @@ TEST(Strategies, PctIsFairToAllInTheEnd) {
   auto pct = make_strategy("pct");
   const std::array<TaskId, 3> ids = {0, 1, 2};
   for (uint64_t seed = 0; seed < 20; ++seed) {
-    pct->begin(seed, {{20, 0, 0, 0}});
+    pct->begin(seed, {{600, 0, 0, 0}});
     std::array<uint32_t, 3> last_part{};
     for (uint32_t i = 0; i < 3000; ++i) {
       const uint32_t value = pct->choose(Choice::kTask, 3, Site("poll"), ids);
       if (i >= 2000) ++last_part[value];
     }
     for (uint32_t count : last_part) EXPECT_GT(count, 200u) << "seed " << seed;
+  }
+}
+
+TEST(Strategies, AreTameAfterManyTimesTheUsualLength) {
+  const std::array<TaskId, 3> ids = {0, 1, 2};
+  for (const StrategyInfo& info : strategies()) {
+    auto strategy = make_strategy(info.name);
+    for (uint64_t seed = 0; seed < 20; ++seed) {
+      strategy->begin(seed, {{10, 5, 5, 0}});
+      for (uint32_t i = 0; i < 1160; ++i) strategy->choose(static_cast<Choice>(i % 4), 3, Site("poll"), ids);
+      for (uint32_t i = 0; i < 200; ++i) ASSERT_EQ(strategy->choose(static_cast<Choice>(i % 4), 3, Site("poll"), ids), 0u) << info.name;
+    }
   }
 }
 
