@@ -12,12 +12,16 @@ unsigned CpuMask::count() const {
 
 void CallQueue::enter(Element& e, void (*function)(void*), void* argument, const CpuMask& mask) {
   const unsigned refs = mask.count();
+  if (!variant_.links_under_lock) list_lock_.unlock();
   e.lock.lock();
   e.function = function;
   e.argument = argument;
   e.wanted = mask;
   e.refs = refs;
-  if (!variant_.links_under_lock) e.lock.unlock();
+  if (!variant_.links_under_lock) {
+    e.lock.unlock();
+    list_lock_.lock();
+  }
   if (refs > 0) link(e);
   if (variant_.links_under_lock) e.lock.unlock();
   if (refs == 0) e.busy.store(false, std::memory_order_release);

@@ -13,6 +13,8 @@ const std::vector<const Exhibit*>& exhibits() {
       for (auto& e : more) owned.push_back(std::move(e));
     };
     add(interface_list());
+    add(cross_calls());
+    add(end_points());
     auto* out = new std::vector<const Exhibit*>;
     for (const auto& e : owned) out->push_back(e.get());
     std::sort(out->begin(), out->end(), [](const Exhibit* a, const Exhibit* b) { return a->name() < b->name(); });
