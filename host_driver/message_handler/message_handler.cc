@@ -189,7 +189,10 @@ void MessageHandler::Core::tear_down(const std::shared_ptr<Interface>& interface
   if (profile.mh_answers_dead_users) end_users(i);
   i.smi->shutdown();
   i.below_ended = true;
-  if (profile.mh_shutdown_marked_late) mark();
+  if (profile.mh_shutdown_marked_late) {
+    rt::sleep_for(options.tick);  // a grace period takes its time, and what was deferred is still alive
+    mark();
+  }
   i.receive_work.flush();  // delivers what came back
 
   // What will never be answered now. Nobody else touches the queues any more.

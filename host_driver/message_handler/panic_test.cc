@@ -287,30 +287,6 @@ TEST(Panic, QueuedRequestsFollowThePanicsOwn) {
   EXPECT_EQ(rig.inbox.received(), 0u);
 }
 
-size_t sent_of(const WindowSmi& smi, uint8_t cmd) {
-  return static_cast<size_t>(
-      std::count_if(smi.sent.begin(), smi.sent.end(), [cmd](const Bytes& b) { return b[1] == cmd; }));
-}
-
-// E.13: the patch of 2015 sends once more what the BMC may have done already; without it the message is dropped.
-TEST(Panic, WhatWasAnsweredBeforeCurrentWasClearedIsDoneTwiceAsProposed) {
-  for (bool proposed : {false, true}) {
-    auto options = PanicRig::bounded();
-    if (proposed) options.profile = hardened_but({&Flags::mh_panic_resends});
-    PanicRig rig(options);
-    rt::Atomic<bool> once{false};
-    TestHook hook([&](std::string_view name) {
-      if (name == "mh.received.queued" && !once.exchange(true, std::memory_order_acq_rel)) rig.smi->park.stop_here();
-      return false;
-    });
-    ASSERT_TRUE(rig.user->request(SystemInterfaceAddress{}, 1, request_of(6, 0x50)));
-    ASSERT_TRUE(rig.smi->park.wait_arrived());
-    EXPECT_EQ(rig.panic().lost, 0u);
-    EXPECT_EQ(sent_of(*rig.smi, 0x50), proposed ? 2u : 1u);
-    rig.finish();
-  }
-}
-
 // G-13.
 TEST(Panic, InTheOldProfileAnAnswerRunsItsUsersCallback) {
   for (bool old : {false, true}) {

@@ -1091,17 +1091,19 @@ Status SystemInterface::start_processing(SmiUpcalls& upcalls) {
   may_arm_.store(true, std::memory_order_relaxed);
   last_credit_ = busy_since_ = rt::now();
   if (timer_set_up_) arm(last_credit_ + kLongTimer);
+  const bool early = !timer_set_up_;
+  if (early) phase_.store(Phase::kRunning, std::memory_order_release);
   if (use_irq_) {
     machine_->set_interrupt_enable(true);
     // An edge that came before anybody listened.
     interrupt_pending_.store(true, std::memory_order_relaxed);
   }
-  phase_.store(Phase::kRunning, std::memory_order_release);
+  if (!early) phase_.store(Phase::kRunning, std::memory_order_release);
   open_slot();
   InterfaceStatus next = status_now();
   release_machine();
   publish(std::move(next));
-  if (!timer_set_up_) {
+  if (early) {
     // G-15: an interrupt comes now.
     lock.unlock();
     rt::fault_point("si.start.irq");
@@ -1324,7 +1326,7 @@ void SystemInterface::shutdown() {
   shut_down_ = true;
   if (profile_.si_shutdown_leaves_timer) {
     timer_.cancel();
-    rt::fault_point("si.shutdown.cancelled");
+    rt::sleep_for(kTick);  // D.8: and waits for what is under way, a tick at a time
   }
   const Phase was = phase_.exchange(Phase::kStopped, std::memory_order_acq_rel);
   // Nothing new: no message, no interrupt, no arming (G-18), then what is armed or running (G-34).
