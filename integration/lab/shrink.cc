@@ -83,7 +83,12 @@ class Shrinker {
     uint64_t position = 0;
     for (const LoggedChoice& entry : first.log().entries) {
       position += entry.gap;
-      edits.push_back(Edit{position++, 0, entry.site, entry.value, entry.kind});
+      Edit edit;
+      edit.position = position++;
+      edit.site = entry.site;
+      edit.value = entry.value;
+      edit.kind = entry.kind;
+      edits.push_back(edit);
     }
     director_.begin(edits, Edited::Anchor::kPosition);
     best_outcome_ = experiment_.run(token_.profile, director_, {});
@@ -124,7 +129,7 @@ class Shrinker {
     return true;
   }
 
-  // Leaving something out moves what comes after it: found again at its place, or at its site.
+  // Leaving something out moves what comes after it: found again at its place, or by who makes it.
   bool attempt(const Edits& edits) {
     return try_as(edits, Edited::Anchor::kPosition) || try_as(edits, Edited::Anchor::kOccurrence);
   }
@@ -192,6 +197,8 @@ class Shrinker {
           tried = lower;
           Edits edits = best_;
           edits[i].value = lower;
+          edits[i].picked = Edited::kNoTask;
+          edits[i].tasks = 0;
           if (attempt(edits)) {
             lowered = true;
             break;

@@ -564,7 +564,7 @@ std::optional<Divergence> Replay::divergence() const {
 
 namespace {
 bool by_occurrence(const Edited::Edit& a, const Edited::Edit& b) {
-  return std::tie(a.site, a.kind, a.occurrence) < std::tie(b.site, b.kind, b.occurrence);
+  return std::tie(a.site, a.kind, a.running, a.occurrence) < std::tie(b.site, b.kind, b.running, b.occurrence);
 }
 }  // namespace
 
@@ -575,23 +575,41 @@ void Edited::begin(std::vector<Edit> edits, Anchor anchor) {
   done_.clear();
   next_ = 0;
   seen_.clear();
+  running_ = kNoTask;
   start_log();
 }
 
-uint32_t Edited::decide(Choice kind, uint32_t n, const Site& site, std::span<const TaskId>) {
-  const uint32_t occurrence = seen_[{site.hash, kind}]++;
-  uint32_t value = 0;
+uint32_t Edited::decide(Choice kind, uint32_t n, const Site& site, std::span<const TaskId> tasks) {
+  const uint32_t picks = kind == Choice::kTask ? picks_of(n, tasks) : 0;
+  // Who could stall is the one that runs.
+  if (kind == Choice::kTask && !tasks.empty() && picks < n) running_ = tasks[0];
+  Edit done{position(), seen_[{site.hash, kind, running_}]++, site.hash, 0, kind, running_, kNoTask, 0};
+  const Edit* edit = nullptr;
   if (anchor_ == Anchor::kPosition) {
     while (next_ < edits_.size() && edits_[next_].position < position()) ++next_;
-    if (next_ < edits_.size() && edits_[next_].position == position()) value = edits_[next_++].value;
+    if (next_ < edits_.size() && edits_[next_].position == position()) edit = &edits_[next_++];
   } else {
-    const Edit wanted{0, occurrence, site.hash, 0, kind};
-    auto found = std::lower_bound(edits_.begin(), edits_.end(), wanted, by_occurrence);
-    if (found != edits_.end() && !by_occurrence(wanted, *found)) value = found->value;
+    auto found = std::lower_bound(edits_.begin(), edits_.end(), done, by_occurrence);
+    if (found != edits_.end() && !by_occurrence(done, *found)) edit = &*found;
   }
-  value = std::min(value, n - 1);
-  if (value != 0) done_.push_back(Edit{position(), occurrence, site.hash, value, kind});
-  return value;
+  if (edit) {
+    done.value = edit->value;
+    const bool by_task = anchor_ == Anchor::kOccurrence && !tasks.empty();
+    if (by_task && edit->picked != kNoTask) {
+      const auto at = std::find(tasks.begin(), tasks.end(), edit->picked);
+      done.value = at == tasks.end() ? 0 : static_cast<uint32_t>(at - tasks.begin());
+    } else if (by_task && edit->tasks != 0) {
+      done.value = picks < n ? picks + (edit->value - edit->tasks) : 0;
+    }
+    done.value = std::min(done.value, n - 1);
+  }
+  if (kind == Choice::kTask && !tasks.empty()) {
+    running_ = done.value < picks ? tasks[done.value] : kNoTask;
+    if (done.value < picks) done.picked = tasks[done.value];
+    else done.tasks = picks;
+  }
+  if (done.value != 0) done_.push_back(done);
+  return done.value;
 }
 
 }  // namespace bmcpair::lab

@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "integration/lab/choice_log.h"
@@ -222,7 +223,9 @@ class Replay final : public RecordingDirector {
 // Gives an edited log, as far as it goes: shrinking.
 class Edited final : public RecordingDirector {
  public:
-  // Found again by position, or as the nth choice at its site of its kind.
+  static constexpr uint32_t kNoTask = UINT32_MAX;
+  // Found again by position, or as the nth choice of its kind that its task makes at its site: what others do meanwhile
+  // does not count.
   enum class Anchor : uint8_t { kPosition, kOccurrence };
   struct Edit {
     uint64_t position = 0;
@@ -230,6 +233,11 @@ class Edited final : public RecordingDirector {
     uint32_t site = 0;
     uint32_t value = 0;  // lowered to n-1 where there are fewer
     Choice kind = Choice::kTask;
+    uint32_t running = kNoTask;  // who makes it
+    // kTask, by occurrence: who was picked, otherwise how many could be, and the rest of the value is which stall. Neither: the
+    // value as it is.
+    uint32_t picked = kNoTask;
+    uint32_t tasks = 0;
   };
 
   // Sorted by position.
@@ -243,7 +251,8 @@ class Edited final : public RecordingDirector {
   std::vector<Edit> edits_, done_;
   Anchor anchor_ = Anchor::kPosition;
   size_t next_ = 0;
-  std::map<std::pair<uint32_t, Choice>, uint32_t> seen_;
+  uint32_t running_ = kNoTask;
+  std::map<std::tuple<uint32_t, Choice, uint32_t>, uint32_t> seen_;  // site, kind, task: how often
 };
 
 }  // namespace bmcpair::lab

@@ -324,9 +324,18 @@ TEST(Replay, AfterADivergenceTheRunGoesOnTamely) {
   EXPECT_EQ(run.log.choices, 5u);
 }
 
+Edited::Edit edit_of(uint64_t position, std::string_view site, uint32_t value, Choice kind) {
+  Edited::Edit edit;
+  edit.position = position;
+  edit.site = Site(site).hash;
+  edit.value = value;
+  edit.kind = kind;
+  return edit;
+}
+
 TEST(Edited, AppliesByPositionAndLowersWhatIsTooMuch) {
   Edited director;
-  director.begin({{10, 0, 1, 99, Choice::kTask}, {50, 0, 1, 1, Choice::kTask}}, Edited::Anchor::kPosition);
+  director.begin({edit_of(10, "x", 99, Choice::kTask), edit_of(50, "x", 1, Choice::kTask)}, Edited::Anchor::kPosition);
   const Outcome outcome = testing::needle().run("hay", director, {});
   EXPECT_FALSE(outcome.violated());
   ASSERT_EQ(director.done().size(), 2u);
@@ -337,10 +346,31 @@ TEST(Edited, AppliesByPositionAndLowersWhatIsTooMuch) {
 
 TEST(Edited, FindsAChoiceAgainByItsOccurrence) {
   Edited director;
-  director.begin({{13, 0, Site("toy.last").hash, 3, Choice::kData}}, Edited::Anchor::kOccurrence);
+  director.begin({edit_of(13, "toy.last", 3, Choice::kData)}, Edited::Anchor::kOccurrence);
   EXPECT_EQ(testing::moving().run("naive", director, {}).oracle, "moved");
   ASSERT_EQ(director.done().size(), 1u);
   EXPECT_EQ(director.done()[0].position, 10u);
+}
+
+TEST(Edited, FindsATasksOwnChoiceAgainWhateverOthersDoAndPicksTheSameTask) {
+  const std::array<TaskId, 3> first = {5, 6, 7}, second = {6, 7, 5};
+  const auto both = [&](Edited& director, bool before) {
+    const uint32_t stalls = rt::kStalls;
+    if (before) director.choose(Choice::kTask, 3 + stalls, Site("step"), second);
+    director.choose(Choice::kTask, 3 + stalls, Site("step"), first);
+  };
+  Edited director;
+  director.begin({edit_of(0, "step", 2, Choice::kTask)}, Edited::Anchor::kPosition);
+  both(director, false);
+  ASSERT_EQ(director.done().size(), 1u);
+  EXPECT_EQ(director.done()[0].running, 5u);
+  EXPECT_EQ(director.done()[0].picked, 7u);
+  const std::vector<Edited::Edit> done = director.done();
+  director.begin(done, Edited::Anchor::kOccurrence);
+  both(director, true);
+  ASSERT_EQ(director.done().size(), 1u);
+  EXPECT_EQ(director.done()[0].position, 1u) << "of task 5, not of task 6";
+  EXPECT_EQ(director.done()[0].picked, 7u);
 }
 
 }  // namespace
