@@ -38,6 +38,9 @@ const auto nothing = [](const auto&) {};
 
 class AttachmentRules : public ::testing::Test {
  protected:
+  // Who is still attached holds the interface, and the interface him.
+  void TearDown() override { interface_->close("the end", nothing); }
+
   Reference<Manager> interface_ = make<Manager>();
   Manager::Ids ids_{1};
   Reference<Manager::Endpoint> first_ = make_endpoint<Manager>(Nobody{});
