@@ -535,6 +535,7 @@ Result<int> LabHost::bring_up(LabBmc& bmc) {
   };
   system_interface_ = std::make_shared<host::SystemInterface>(bmc.port(), std::move(o));
   watched_ = std::make_shared<WatchedSmi>(run_, system_interface_, &bmc);
+  if (options_.tolerate_refusals) watched_->tolerate_refusals();
   if (Status s = system_interface_->bring_up(); !s) return s.error();
   auto number = handler_.register_smi(watched_);
   if (!number) {

@@ -157,6 +157,7 @@ struct HostOptions {
   const state_machine::Profile* profile = nullptr;
   host::MessageHandlerOptions handler;
   host::SystemInterfaceOptions interface;
+  bool tolerate_refusals = false;  // WatchedSmi's
 };
 
 class LabHost {

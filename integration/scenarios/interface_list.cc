@@ -163,12 +163,12 @@ Exhibits interface_list() {
                          "The patch linked a bare list head into the readers' list and took the real one out. A reader that comes "
                          "takes the head for an entry; one that is under way never meets the head that it compares with.",
                          {{"hardened+mh_splice_to_private_head", "half-made", "private list's head"}, {"hardened", "", ""}},
-                         200, 1, calm},
+                         200, -1, calm},
                         teardown_under_readers));
   out.push_back(exhibit({"list-wrong-list-tested", "the helper looks whether the destination is empty, and it is", kSource,
                          "The helper that mended the splice returned early when the destination was empty, which is how the "
                          "teardown calls it: nothing was moved, nothing freed (G-117).",
-                         {{"hardened+mh_splice_tests_destination", "leak", "receiver"}, {"hardened", "", ""}}, 20, 0, calm},
+                         {{"hardened+mh_splice_tests_destination", "leak", "receiver"}, {"hardened", "", ""}}, 20, -1, calm},
                         teardown_under_readers));
   out.push_back(exhibit({"number-before-contents", "an interface's number can be seen before what it stands for", kSource,
                          "The number was stored first, and the rest after it. Who opened the interface in between found an address "

@@ -221,7 +221,7 @@ std::vector<Step> steps_of(const YAML::Node& node) {
 
 StoryData read(const YAML::Node& root) {
   if (!root.IsMap()) wrong(root, "expected a mapping");
-  known_keys(root, {"name", "title", "source", "was", "interface", "interrupts", "steady", "bt", "satellite", "faults", "do",
+  known_keys(root, {"name", "title", "source", "was", "interface", "interrupts", "steady", "tolerate_refusals", "bt", "satellite", "faults", "do",
                     "profiles", "budget", "prove"});
   StoryData d;
   d.name = text_of(root["name"], "name");
@@ -240,6 +240,7 @@ StoryData read(const YAML::Node& root) {
   }
   if (root["interrupts"]) d.interrupts = bool_of(root["interrupts"], "interrupts");
   if (root["steady"]) d.steady = bool_of(root["steady"], "steady");
+  if (root["tolerate_refusals"]) d.tolerate_refusals = bool_of(root["tolerate_refusals"], "tolerate_refusals");
   if (root["satellite"]) d.satellite = bool_of(root["satellite"], "satellite");
   if (const YAML::Node bt = root["bt"]) {
     known_keys(bt, {"response_seconds", "retries"});
@@ -291,6 +292,7 @@ class Player {
     HostOptions h;
     h.profile = &profile;
     h.interface.use_interrupt = data.interrupts;
+    h.tolerate_refusals = data.tolerate_refusals;
     host_ = std::make_unique<LabHost>(run, std::move(h));
   }
 

@@ -63,6 +63,7 @@ struct StoryData {
   registers::InterfaceKind interface = registers::InterfaceKind::kBt;
   bool interrupts = true;
   bool steady = false;
+  bool tolerate_refusals = false;
   std::vector<faults::Rule> faults;
   std::optional<unsigned> bt_response_seconds, bt_retries;
   bool satellite = false;

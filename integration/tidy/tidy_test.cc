@@ -111,7 +111,9 @@ const std::vector<Room>& rooms() {
        {"proto", "bmc_emu/hardware", "bmc_emu/faults", "bmc_emu/firmware", "bmc_emu/storage", "bmc_emu/board",
         "bmc_emu/transport", "vfio_bridge"},
        false, true},
-      {"host_driver/runtime", {"proto"}, false, false},
+      {"host_driver/runtime", {"proto", "host_driver/runtime/modelled"}, false, false},
+      // Boost.Context.
+      {"host_driver/runtime/modelled", {"proto", "host_driver/runtime"}, false, true},
       {"host_driver/state_machine", {"proto"}, true, false},
       // Of the state machines only which historical behaviour is wanted.
       {"host_driver/message_handler",
@@ -197,6 +199,23 @@ TEST(Tidy, LibrariesFromOutsideStayInTheirRooms) {
     for (const Include& include : includes_of(source)) {
       EXPECT_FALSE(outside_library(include.target))
           << source.path << ":" << include.line << ": " << room->folder << " must not know " << include.target;
+    }
+  }
+}
+
+// What is built a second time on fibers must be determined by its choices (models_to_learn_from.md "Determinism").
+TEST(Tidy, TheDriverStandsOnItsRuntimeAlone) {
+  static const std::regex banned(
+      R"(std::(mutex|shared_mutex|condition_variable|thread|jthread|this_thread|atomic<|atomic_|future|random_device|mt19937|unordered_|chrono::(steady|system)_clock)|\b(rand|srand|thread_local)\b)");
+  for (const Source& source : sources()) {
+    if (!starts_with(source.path, "host_driver/message_handler/") &&
+        !starts_with(source.path, "host_driver/system_interface/")) {
+      continue;
+    }
+    if (is_test(source)) continue;
+    for (size_t i = 0; i < source.lines.size(); ++i) {
+      EXPECT_FALSE(std::regex_search(code_of(source.lines[i]), banned))
+          << source.path << ":" << i + 1 << ": " << source.lines[i];
     }
   }
 }
