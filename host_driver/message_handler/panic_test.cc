@@ -287,6 +287,27 @@ TEST(Panic, QueuedRequestsFollowThePanicsOwn) {
   EXPECT_EQ(rig.inbox.received(), 0u);
 }
 
+size_t sent_of(const WindowSmi& smi, uint8_t cmd) {
+  return static_cast<size_t>(
+      std::count_if(smi.sent.begin(), smi.sent.end(), [cmd](const Bytes& b) { return b[1] == cmd; }));
+}
+
+// E.13, window (5): answered, and not yet cleared above. The answer is not waited for again, nor the request sent again.
+TEST(Panic, WhatWasAnsweredBeforeCurrentWasClearedIsNotSentAgain) {
+  auto options = PanicRig::bounded();
+  PanicRig rig(options);
+  rt::Atomic<bool> once{false};
+  TestHook hook([&](std::string_view name) {
+    if (name == "mh.received.queued" && !once.exchange(true, std::memory_order_acq_rel)) rig.smi->park.stop_here();
+    return false;
+  });
+  ASSERT_TRUE(rig.user->request(SystemInterfaceAddress{}, 1, request_of(6, 0x50)));
+  ASSERT_TRUE(rig.smi->park.wait_arrived());
+  EXPECT_EQ(rig.panic().lost, 0u);
+  EXPECT_EQ(sent_of(*rig.smi, 0x50), 1u);
+  rig.finish();
+}
+
 // G-13.
 TEST(Panic, InTheOldProfileAnAnswerRunsItsUsersCallback) {
   for (bool old : {false, true}) {

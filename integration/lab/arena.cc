@@ -133,15 +133,19 @@ bool in_region(const void* p) {
   return begin && p >= begin && p < begin + kArenaBytes * kArenasMax;
 }
 
-void* take(size_t bytes) {
+// nullptr: none is left.
+void* take_or_not(size_t bytes) {
   if (active) {
     if (void* p = active->allocate(bytes ? bytes : 1)) return p;
     std::fputs("bmcpair: a run of the laboratory takes more than 1 GiB\n", stderr);
     std::abort();
   }
-  void* p = std::malloc(bytes ? bytes : 1);
-  if (!p) throw std::bad_alloc();
-  return p;
+  return std::malloc(bytes ? bytes : 1);
+}
+
+void* take(size_t bytes) {
+  if (void* p = take_or_not(bytes)) return p;
+  throw std::bad_alloc();
 }
 
 void give(void* p) noexcept {
@@ -176,6 +180,10 @@ const ArenaLayout& arena_layout() { return layout; }
 
 void* operator new(size_t bytes) { return bmcpair::lab::take(bytes); }
 void* operator new[](size_t bytes) { return bmcpair::lab::take(bytes); }
+void* operator new(size_t bytes, const std::nothrow_t&) noexcept { return bmcpair::lab::take_or_not(bytes); }
+void* operator new[](size_t bytes, const std::nothrow_t&) noexcept { return bmcpair::lab::take_or_not(bytes); }
+void operator delete(void* p, const std::nothrow_t&) noexcept { bmcpair::lab::give(p); }
+void operator delete[](void* p, const std::nothrow_t&) noexcept { bmcpair::lab::give(p); }
 void operator delete(void* p) noexcept { bmcpair::lab::give(p); }
 void operator delete[](void* p) noexcept { bmcpair::lab::give(p); }
 void operator delete(void* p, size_t) noexcept { bmcpair::lab::give(p); }
