@@ -208,6 +208,7 @@ uint8_t LabBmc::host_read(uint16_t offset) {
   const Instant before = hardware_->next_due();
   const uint8_t value = hardware_->host_read(offset, w.now());
   w.note(static_cast<uint64_t>(offset) << 8 | value);
+  reset_if_faulty();
   note_line();
   if (hardware_->next_due() != before) {
     drawn_ = false;
@@ -223,11 +224,22 @@ void LabBmc::host_write(uint16_t offset, uint8_t value) {
   const Instant before = hardware_->next_due();
   hardware_->host_write(offset, value, w.now());
   w.note(0x10000u | static_cast<uint64_t>(offset) << 8 | value);
+  reset_if_faulty();
   note_line();
   if (hardware_->next_due() != before) {
     drawn_ = false;
     w.wake_all(this);
   }
+}
+
+// A fault has reset the BMC, and its interface is away already: the firmware says for how long.
+void LabBmc::reset_if_faulty() {
+  const auto cold = hardware_->take_reset_request();
+  if (!cold) return;
+  firmware_->reset(*cold, rt::now());
+  settle(false);
+  drawn_ = false;
+  rt::World::current()->wake_all(this);
 }
 
 void LabBmc::note_line() {
@@ -294,7 +306,6 @@ void LabBmc::work() {
       continue;
     }
     drawn_ = false;
-    w.point(Site("BMC"));
     step(w.now());
   }
 }
@@ -322,11 +333,9 @@ void LabBmc::step(Instant now) {
       taken_.push_back(std::move(*taken));
       drawn_ = false;
     }
-    if (auto cold = hardware_->take_reset_request()) {
-      firmware_->reset(*cold, now);
-    }
     hardware_->take_hardware_reset_request();
   }
+  reset_if_faulty();
   if (firmware_->next_due() <= now) firmware_->run(now);
   settle(false);
   note_line();
@@ -387,6 +396,7 @@ void LabBmc::execute(hardware::TakenRequest taken) {
     if (answer.size() >= 3 && request) ++said_[{request->netfn, request->cmd, answer[2]}];
     hardware_->respond_faulty(taken.token, answer, now, board::reply_fault(fault));
   }
+  reset_if_faulty();
   drawn_ = true;  // the answer's own latency was drawn before it was executed
   slow_until_ = {};
   note_line();
@@ -466,7 +476,8 @@ void WatchedSmi::message_received(host::SmiMessage* message) {
   } else {
     const uint8_t netfn = at->netfn_lun >> 2, cmd = at->cmd;
     below_.erase(at);
-    if (message->rsp_size >= 3 && !message->failed &&
+    // KCS and SMIC carry no sequence number: there the message handler is who looks (E.5).
+    if (info().kind == InterfaceKind::kBt && message->rsp_size >= 3 && !message->failed &&
         ((message->rsp[0] >> 2) != (netfn | 1) || message->rsp[1] != cmd)) {
       run_.fail("own-answer", "the answer to " + to_hex(Bytes{static_cast<uint8_t>(netfn << 2), cmd}) + " is " +
                                   to_hex(ByteView(message->rsp, message->rsp_size)));
@@ -597,6 +608,10 @@ void LabUser::receive(host::RecvMessage m) {
   if (at->second.answered) run_.fail("exactly-once", which + " is answered twice");
   at->second.answered = true;
   ++answered_;
+  if (run_.options.story) {
+    run_.tell(which + " ends with " + (m.data.empty() ? "nothing" : to_hex(ByteView(m.data).first(1))) +
+              (m.failed ? ", the driver's own" : ""));
+  }
   if (!m.failed && !m.data.empty() && m.data[0] == 0) {
     const uint64_t tag = tag_of(ByteView(m.data).subspan(1));
     if (tag != (static_cast<uint64_t>(name_) << 32 | static_cast<uint64_t>(m.msgid))) {

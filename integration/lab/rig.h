@@ -69,6 +69,7 @@ class LabBmc final : private firmware::Observer, private hardware::TraceSink {
   void step(Instant now);
   void execute(hardware::TakenRequest taken);
   void settle(bool for_answer);
+  void reset_if_faulty();
   void note_line();
   Instant next_due() const;
   void on_change(const firmware::Change& change) override;

@@ -483,6 +483,7 @@ class Story final : public Exhibit {
     while (data_.expectations[i].profile != profile) ++i;
     rt::WorldOptions world;
     world.stalls = !data_.steady;
+    world.steps_max = data_.steps_max;
     return lab::run_world(director, options, world, [&](Run& run) { Player(run, data_, profiles_[i]).play(); });
   }
 

@@ -71,6 +71,7 @@ struct StoryData {
   std::vector<Expectation> expectations;
   uint64_t budget = 2000;
   int prove_preemptions = -1;
+  uint64_t steps_max = rt::WorldOptions{}.steps_max;
 };
 
 // Errors: kInvalidArgument, with file, line and what was expected.
