@@ -339,6 +339,7 @@ class Player {
     using Kind = Step::Kind;
     switch (s.kind) {
       case Kind::kBringUp: {
+        if (number_ >= 0) return;
         auto number = host_->bring_up(*bmc_);
         if (number) {
           number_ = *number;

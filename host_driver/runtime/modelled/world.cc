@@ -708,7 +708,14 @@ void World::untrack(uint32_t id, std::string_view kind) {
   violate("double-free", "a " + std::string(kind) + " ends twice");
 }
 
-void World::allow_fault(std::string name, unsigned times) { faults_.emplace_back(std::move(name), times); }
+void World::allow_fault(std::string name, unsigned times) {
+  for (auto& [allowed, left] : faults_) {
+    if (allowed != name) continue;
+    left = times;
+    return;
+  }
+  faults_.emplace_back(std::move(name), times);
+}
 
 bool World::fault(std::string_view name) {
   for (auto& [allowed, times] : faults_) {
