@@ -576,6 +576,11 @@ TEST(KcsFaultTest, ADuplicateIsAnAnswerThatNobodyAskedFor) {
       rig.write(0, kcs::kRead);
     }
     EXPECT_EQ(got, rig.kAnswer) << turn;
+    // A host that is slow to see the end of the first sees it nevertheless.
+    rig.settle();
+    rig.now += 20ms;
+    ASSERT_TRUE(rig.kcs_is(kcs::State::kIdle)) << turn;
+    rig.read(0);  // the dummy byte
   }
   ASSERT_TRUE(rig.kcs_is(kcs::State::kIdle)) << "and not a third time";
   EXPECT_EQ(rig.transact(), rig.kAnswer);

@@ -187,7 +187,7 @@ TEST_F(Seeing, AnInterruptedDriverHasWrittenItsFilesWhole) {
   ASSERT_EQ(daemon.ctl({"fault", "add", "drop=answer interface=bt"}).status, 0);
   const std::string capture = folder_ / "i.pcapng", svg = folder_ / "i.svg";
   Process process(driver(daemon.bus("demo/bt"), {"--timeout", "600", "--trace", "--trace-pcap", capture, "--trace-svg", svg, "info"}));
-  ASSERT_TRUE(process.wait_for_output("H2B")) << process.err();
+  ASSERT_TRUE(process.wait_for_output("RD_WAIT")) << process.err();
   process.signal(SIGINT);
   EXPECT_EQ(process.wait(), 128 + SIGINT);
   EXPECT_NE(process.err().find("interrupted; what was recorded until now is written"), std::string::npos) << process.err();

@@ -84,7 +84,7 @@ class VfioBridgeProgramTest : public ::testing::Test {
   std::unique_ptr<Program> bridge() {
     // A daemon that an instrumented build makes slow is not a daemon that is away.
     return std::make_unique<Program>(std::vector<std::string>{"vfio_bridge", "--bus", "grpc:unix:" + in("g"), "--socket",
-                                                              in("v"), "--answer-ms", "10000"});
+                                                              in("v"), "--answer-ms", "4000"});
   }
   Result<std::unique_ptr<registers::RegisterPort>> open() {
     Result<std::unique_ptr<registers::RegisterPort>> port = Error{ErrorCode::kInternal, "never tried"};

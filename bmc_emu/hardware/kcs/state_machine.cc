@@ -20,9 +20,21 @@ void StateMachine::plan(std::initializer_list<Planned> operations) {
   for (const Planned& p : operations) planned_[planned_count_++] = p;
 }
 
-bool StateMachine::has_work() const { return planned_count_ != 0 || (registers_.flags() & kIbf) != 0; }
+bool StateMachine::has_work() const {
+  return planned_count_ != 0 || (registers_.flags() & kIbf) != 0 || repeat_may_begin();
+}
+
+// An answer that comes again waits until the host has taken the last byte of the first: before that it would look like
+// more of it.
+bool StateMachine::repeat_may_begin() const {
+  return phase_ == Phase::kIdle && reply_waits() && (registers_.flags() & kObf) == 0;
+}
 
 std::optional<TakenRequest> StateMachine::work(Instant now) {
+  if (planned_count_ == 0 && (registers_.flags() & kIbf) == 0) {
+    if (repeat_may_begin()) begin_reply(now);
+    return std::nullopt;
+  }
   if (planned_count_ == 0) {  // the IBF interrupt
     on_status(bmc_read(kStatus, now));
     return std::nullopt;
@@ -166,6 +178,7 @@ void StateMachine::forget_transfer() {
 }
 
 void StateMachine::begin_reply(Instant now) {
+  if (phase_ == Phase::kIdle && (registers_.flags() & kObf) != 0) return;
   phase_ = Phase::kRead;
   sent_ = 1;
   if (state_of(registers_.flags()) == State::kRead) {

@@ -51,6 +51,7 @@ class StateMachine final : public Actor<Registers> {
   void begin_reply(Instant now) override;
   bool in_sequence() const override { return planned_count_ != 0; }
   bool has_work() const override;
+  bool repeat_may_begin() const;
   bool side_band_differs() const override;
   void carry_side_band(Instant now) override;
   void enter_offline(Instant now) override;
