@@ -9,16 +9,7 @@
 #include <new>
 #include <utility>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define BMCPAIR_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define BMCPAIR_ASAN 1
-#endif
-#endif
-#ifndef BMCPAIR_ASAN
-#define BMCPAIR_ASAN 0
-#endif
+#include "host_driver/runtime/modelled/instrumented.h"
 #if BMCPAIR_ASAN
 #include <sanitizer/asan_interface.h>
 #endif

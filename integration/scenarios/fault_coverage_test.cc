@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bmc_emu/daemon/fault_rules.h"
+#include "host_driver/runtime/modelled/instrumented.h"
 #include "integration/scenarios/story.h"
 #include "proto/base/random.h"
 
@@ -166,13 +167,8 @@ std::string table() {
   return out.str();
 }
 
-#if defined(__SANITIZE_ADDRESS__)
-constexpr uint64_t kSeeds = 1;
-constexpr bool kCompare = false;  // an instrumented build looks at memory
-#else
-constexpr uint64_t kSeeds = 5;
-constexpr bool kCompare = true;
-#endif
+constexpr bool kCompare = !BMCPAIR_ASAN;  // an instrumented build looks at memory
+constexpr uint64_t kSeeds = BMCPAIR_ASAN ? 1 : 5;
 
 TEST(FaultCoverage, ThePageSaysWhatHappens) {
   if (!kCompare) return;

@@ -9,6 +9,7 @@
 #include <sstream>
 #include <string>
 
+#include "host_driver/runtime/modelled/instrumented.h"
 #include "integration/lab/explore.h"
 #include "integration/lab/shrink.h"
 #include "integration/lab/story.h"
@@ -92,17 +93,7 @@ std::string story_of(const Exhibit& e, const lab::Finding& found) {
   return text + "```\n";
 }
 
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool kInstrumented = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-constexpr bool kInstrumented = true;
-#else
-constexpr bool kInstrumented = false;
-#endif
-#else
-constexpr bool kInstrumented = false;
-#endif
+constexpr bool kInstrumented = BMCPAIR_ASAN;
 // An instrumented build looks at memory, not at schedules.
 constexpr uint64_t kInstrumentedRuns = 3;
 
