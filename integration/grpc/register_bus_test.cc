@@ -351,8 +351,8 @@ TEST_F(RegisterBus, WhatWasSentToAServerThatStalledDoesNotArriveAfterTheNextAtta
   options.one_attachment = true;
   options.answer_timeout = 50ms;
   auto port = *bus::open_bus(*bus::parse_bus_spec("grpc:" + socket_ + "#one/bt"), options);
-  EXPECT_EQ(port->read(0), 0);
-  // The device hangs, and with it the server's stream.
+  // The device hangs, and with it the server's stream. Nothing is read before it does: on a busy machine an answer
+  // may take longer than the 50 ms.
   Condition stall;
   bool stalled = false, go_on = false;
   std::thread device([&] {
