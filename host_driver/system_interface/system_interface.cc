@@ -106,7 +106,7 @@ class TraceGate final : public state_machine::Trace {
   }
 
  private:
-  bool open() const { return to_ && !muted_.load(std::memory_order_relaxed); }
+  bool open() const { return to_ && !muted_.peek(); }
 
   std::shared_ptr<state_machine::Trace> to_;
   const rt::Atomic<bool>& muted_;

@@ -16,12 +16,16 @@
 
 namespace bmcpair::lab {
 
+constinit thread_local void* detail::active_arena = nullptr;
+
 namespace {
 
 constexpr size_t kArenaBytes = size_t{1} << 30;  // address space; what a run touches is what it costs
 constexpr size_t kArenasMax = 64;
 constexpr size_t kAlign = 16;
 constexpr size_t kClasses = 65;  // free lists: blocks of up to 1 KiB, in steps of 16 bytes
+
+constexpr unsigned kKeptMax = 64;
 
 struct Header {
   size_t bytes;  // of the block, without this
@@ -40,6 +44,9 @@ struct Arena {
   char* end = nullptr;
   ArenaLayout layout;
   FreeBlock* free[kClasses] = {};
+  // Objects in blocks that stay. Few at a time: an object's block is freed soon after its end.
+  const char* kept[kKeptMax] = {};
+  unsigned kept_count = 0;
 
   void* allocate(size_t bytes) {
     bytes = (bytes + kAlign - 1) & ~(kAlign - 1);
@@ -61,9 +68,22 @@ struct Arena {
     if (layout.fill) std::memset(p, layout.fill, bytes);
     return p;
   }
+  bool holds_kept(const char* p, size_t bytes) {
+    bool found = false;
+    for (unsigned i = 0; i < kept_count;) {
+      if (kept[i] >= p && kept[i] < p + bytes) {
+        found = true;
+        kept[i] = kept[--kept_count];
+      } else {
+        ++i;
+      }
+    }
+    return found;
+  }
   void release(void* p) {
     auto* h = reinterpret_cast<Header*>(static_cast<char*>(p) - sizeof(Header));
     const size_t bytes = h->bytes;
+    if (kept_count != 0 && holds_kept(static_cast<const char*>(p), bytes)) return;
     if (layout.fill) std::memset(p, static_cast<uint8_t>(~layout.fill), bytes);
 #if BMCPAIR_ASAN
     __asan_poison_memory_region(p, bytes);
@@ -116,7 +136,7 @@ Arena& mine() {
   return t.arena;
 }
 
-thread_local Arena* active = nullptr;
+Arena* active() { return static_cast<Arena*>(detail::active_arena); }
 thread_local ArenaLayout layout;
 
 bool in_region(const void* p) {
@@ -126,8 +146,8 @@ bool in_region(const void* p) {
 
 // nullptr: none is left.
 void* take_or_not(size_t bytes) {
-  if (active) {
-    if (void* p = active->allocate(bytes ? bytes : 1)) return p;
+  if (Arena* arena = active()) {
+    if (void* p = arena->allocate(bytes ? bytes : 1)) return p;
     std::fputs("bmcpair: a run of the laboratory takes more than 1 GiB\n", stderr);
     std::abort();
   }
@@ -146,7 +166,8 @@ void give(void* p) noexcept {
     return;
   }
   // Of a run that is over, or of another thread's: gone already.
-  if (active && p >= active->begin && p < active->at) active->release(p);
+  Arena* arena = active();
+  if (arena && p >= arena->begin && p < arena->at) arena->release(p);
 }
 
 }  // namespace
@@ -155,14 +176,12 @@ ArenaScope::ArenaScope(const ArenaLayout& wanted) {
   Arena& a = mine();
   a.layout = wanted;
   std::memset(a.free, 0, sizeof a.free);
+  a.kept_count = 0;
   a.at = a.begin + ((wanted.offset + kAlign - 1) & ~(kAlign - 1));
-  active = &a;
+  detail::active_arena = &a;
 }
 
-ArenaScope::~ArenaScope() { active = nullptr; }
-
-Outside::Outside() : before_(std::exchange(active, nullptr)) {}
-Outside::~Outside() { active = static_cast<Arena*>(before_); }
+ArenaScope::~ArenaScope() { detail::active_arena = nullptr; }
 
 void set_arena_layout(const ArenaLayout& wanted) { layout = wanted; }
 const ArenaLayout& arena_layout() { return layout; }

@@ -26,11 +26,19 @@ class ArenaScope {
   ArenaScope& operator=(const ArenaScope&) = delete;
 };
 
+namespace detail {
+extern constinit thread_local void* active_arena;
+}
+
+// The block that holds this object stays as it is when it is freed, until the run is over: whoever touches the object then
+// finds that it has ended, whatever the layout. No effect outside of the arena (a stack).
+void keep_in_arena(const void* object);
+
 // Memory is the process's again, until the end of the scope. Nests.
 class Outside {
  public:
-  Outside();
-  ~Outside();
+  Outside() : before_(detail::active_arena) { detail::active_arena = nullptr; }
+  ~Outside() { detail::active_arena = before_; }
   Outside(const Outside&) = delete;
   Outside& operator=(const Outside&) = delete;
 

@@ -103,6 +103,7 @@ LabBmc::LabBmc(Run& run, BmcOptions options) : run_(run), options_(std::move(opt
   hardware_ = hardware::make_interface(hardware_options);
   hardware_->set_trace(this);
   firmware_ = std::move(*firmware::Bmc::create(options_.firmware, std::make_shared<firmware::MemoryStore>(), this, rt::now()));
+  look_at_firmware();
   chooser_ = std::shared_ptr<Chooser>(std::shared_ptr<Chooser>(), &run_.director);
   link_.generation = 1;
   if (run_.options.recorder) {
@@ -169,6 +170,7 @@ void LabBmc::clear_faults() {
 uint64_t LabBmc::faults_fired() const { return faults_ ? faults_->fired() : 0; }
 
 void LabBmc::poke() {
+  look_at_firmware();
   settle(false);
   note_line();
   drawn_ = false;
@@ -237,6 +239,7 @@ void LabBmc::reset_if_faulty() {
   const auto cold = hardware_->take_reset_request();
   if (!cold) return;
   firmware_->reset(*cold, rt::now());
+  look_at_firmware();
   settle(false);
   drawn_ = false;
   rt::World::current()->wake_all(this);
@@ -277,7 +280,7 @@ void LabBmc::deliver_interrupts() {
 }
 
 Instant LabBmc::next_due() const {
-  return std::min({hardware_->next_due(), firmware_->next_due(), offline_at_, online_at_});
+  return std::min({hardware_->next_due(), firmware_due_, offline_at_, online_at_});
 }
 
 void LabBmc::work() {
@@ -336,7 +339,10 @@ void LabBmc::step(Instant now) {
     hardware_->take_hardware_reset_request();
   }
   reset_if_faulty();
-  if (firmware_->next_due() <= now) firmware_->run(now);
+  if (firmware_due_ <= now) {
+    firmware_->run(now);
+    look_at_firmware();
+  }
   settle(false);
   note_line();
 }
@@ -372,6 +378,7 @@ void LabBmc::execute(hardware::TakenRequest taken) {
       answer = ipmi::encode(*request, firmware_->execute(*request, context, now));
     }
   }
+  look_at_firmware();
   settle(true);
   if (faults_) {
     const Bytes genuine = answer;

@@ -72,6 +72,8 @@ class LabBmc final : private firmware::Observer, private hardware::TraceSink {
   void reset_if_faulty();
   void note_line();
   Instant next_due() const;
+  // The firmware was at work: what is due next may be something else.
+  void look_at_firmware() { firmware_due_ = firmware_->next_due(); }
   void on_change(const firmware::Change& change) override;
   void on_access(const hardware::Access& access) override;
 
@@ -89,6 +91,7 @@ class LabBmc final : private firmware::Observer, private hardware::TraceSink {
   std::optional<Duration> reset_away_;
   Instant offline_at_ = kNever;
   Instant online_at_ = kNever;
+  Instant firmware_due_ = kNever;
   Instant slow_until_{};   // the BMC is at something else
   bool drawn_ = false;     // for what is due now
   rt::Task* work_task_ = nullptr;

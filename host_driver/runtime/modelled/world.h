@@ -122,10 +122,10 @@ class Location {
   }
   bool compare_exchange(uint64_t& expected, uint64_t desired, std::memory_order success, std::memory_order failure,
                         const Site& site);
+  uint64_t newest() const { return value_; }
 
  private:
   bool begin_update(const Site& site) const;
-  uint64_t newest() const { return value_; }
   void acquire_newest(std::memory_order order) const;
   void put(uint64_t value, std::memory_order order, bool update);
   bool in_world() const;
@@ -144,16 +144,16 @@ class Location {
 };
 
 // Plain data that several tasks touch: the race detector's.
+class World;
 class Guarded {
  public:
   void read(const Site& site) const;
   void write(const Site& site);
 
  private:
-  struct Epochs {
-    std::array<uint32_t, kTasksMax> at;
-  };
-  void race(const char* what, TaskId with, const Site& site) const;
+  // Null outside of a world.
+  World* enter_run() const;
+  [[noreturn]] static void race(const char* what, const Site& site);
   mutable uint64_t run_ = 0;
   mutable TaskId writer_ = 0;
   mutable uint32_t write_epoch_ = 0;
@@ -167,6 +167,8 @@ struct WorldOptions {
   Duration time_max = std::chrono::hours(2);
   bool story = false;
   bool stalls = true;  // whether a task may stall, for no reason
+  // Told of each tracked object that ends: its memory must stay as it is until the run is over.
+  void (*keep)(const void* object) = nullptr;
 };
 
 class World {
@@ -248,11 +250,11 @@ class World {
 
   // Tracked objects.
   uint32_t track(std::string_view kind);
-  void untrack(uint32_t id, std::string_view kind);
+  void untrack(uint32_t id, std::string_view kind, const void* object);
   size_t tracked() const { return tracked_.size(); }
 
-  // Fault points that may fire, each at most so often.
-  void allow_fault(std::string name, unsigned times);
+  // Fault points that may fire, each at most so often. Who comes by when one fires is held there for so long.
+  void allow_fault(std::string name, unsigned times, Duration hold = {});
   bool fault(std::string_view name);
 
   // Cross-calls and panic (cross_call.cc).
@@ -339,7 +341,12 @@ class World {
   };
   std::vector<TrackedObject> tracked_;
   uint32_t tracked_ids_ = 0;
-  std::vector<std::pair<std::string, unsigned>> faults_;
+  struct FaultPoint {
+    std::string name;
+    unsigned times;
+    Duration hold;
+  };
+  std::vector<FaultPoint> faults_;
 };
 
 }  // namespace bmcpair::rt::inline modelled
