@@ -183,6 +183,15 @@ ArenaScope::ArenaScope(const ArenaLayout& wanted) {
 
 ArenaScope::~ArenaScope() { detail::active_arena = nullptr; }
 
+void keep_in_arena(const void* object) {
+  Arena* a = active();
+  const char* at = static_cast<const char*>(object);
+  if (!a || at < a->begin || at >= a->at) return;
+  // The oldest gives way: its block was never freed, or is a part of one that lives on.
+  if (a->kept_count == kKeptMax) std::memmove(a->kept, a->kept + 1, sizeof *a->kept * --a->kept_count);
+  a->kept[a->kept_count++] = at;
+}
+
 void set_arena_layout(const ArenaLayout& wanted) { layout = wanted; }
 const ArenaLayout& arena_layout() { return layout; }
 

@@ -40,7 +40,9 @@ Outcome run_world(Director& director, const RunOptions& options, const rt::World
       };
     }
     // Never destroyed: what a run that was cut off leaves must not begin to act again.
-    auto& world = *new rt::World(outside_director, world_options, std::move(story));
+    rt::WorldOptions o = world_options;
+    o.keep = keep_in_arena;
+    auto& world = *new rt::World(outside_director, o, std::move(story));
     Run run{outside_director, options};
     world.run([&] { main(run); });
     Outside outside;

@@ -38,7 +38,7 @@ struct LabSync {
     void end() {
       touch();
       ended_ = true;
-      rt::World::current()->untrack(id_, kind_);
+      rt::World::current()->untrack(id_, kind_, this);
     }
 
    private:

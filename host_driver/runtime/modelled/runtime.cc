@@ -51,7 +51,7 @@ void Tracked::end() {
     if (World* w = World::current()) w->violate("double-free", "a " + std::string(kind_) + " ends twice");
     return;
   }
-  if (World* w = World::current(); w && id_ != 0) w->untrack(id_, kind_);
+  if (World* w = World::current(); w && id_ != 0) w->untrack(id_, kind_, this);
   id_ = kEnded;
 }
 

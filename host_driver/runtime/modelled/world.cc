@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cassert>
 #include <cstdlib>
+#include <exception>
 #include <utility>
 
 namespace bmcpair::rt::inline modelled {
@@ -63,7 +64,14 @@ void World::task_main(void* argument) {
   Task& t = *static_cast<Task*>(argument);
   World& w = *current_;
   if (w.calls_) w.run_calls();
-  t.function();
+  // Told from outside of the handler: who ends the run never comes back.
+  std::string escaped;
+  try {
+    t.function();
+  } catch (const std::exception& e) {
+    escaped = e.what();
+  }
+  if (!escaped.empty()) w.violate("exception", t.name + " ends with an exception that nobody caught: " + escaped);
   t.function = nullptr;
   if (t.id == 0) {
     w.check_end();
@@ -601,22 +609,26 @@ bool Location::compare_exchange(uint64_t& expected, uint64_t desired, std::memor
 
 // ---- races ---------------------------------------------------------------------------------------------------------
 
-void Guarded::race(const char* what, TaskId with, const Site& site) const {
-  World& w = *World::current();
-  (void)with;
-  w.violate("race", w.self().name + ' ' + what + " at " + site.text());
-}
-
-void Guarded::read(const Site& site) const {
+World* Guarded::enter_run() const {
   World* w = World::current();
-  if (!w) return;
-  if (run_ != w->run_id()) {
+  if (w && run_ != w->run_id()) {
     run_ = w->run_id();
     write_epoch_ = 0;
     reads_.clear();
   }
+  return w;
+}
+
+void Guarded::race(const char* what, const Site& site) {
+  World& w = *World::current();
+  w.violate("race", w.self().name + ' ' + what + " at " + site.text());
+}
+
+void Guarded::read(const Site& site) const {
+  World* w = enter_run();
+  if (!w) return;
   if (write_epoch_ != 0 && !w->knows(writer_, write_epoch_)) {
-    race("reads what another task wrote without anything between them that orders it,", writer_, site);
+    race("reads what another task wrote without anything between them that orders it,", site);
   }
   const TaskId self = w->self_id();
   for (auto& [task, epoch] : reads_) {
@@ -628,19 +640,14 @@ void Guarded::read(const Site& site) const {
 }
 
 void Guarded::write(const Site& site) {
-  World* w = World::current();
+  World* w = enter_run();
   if (!w) return;
-  if (run_ != w->run_id()) {
-    run_ = w->run_id();
-    write_epoch_ = 0;
-    reads_.clear();
-  }
   if (write_epoch_ != 0 && !w->knows(writer_, write_epoch_)) {
-    race("writes what another task wrote without anything between them that orders it,", writer_, site);
+    race("writes what another task wrote without anything between them that orders it,", site);
   }
   for (const auto& [task, epoch] : reads_) {
     if (!w->knows(task, epoch)) {
-      race("writes what another task reads without anything between them that orders it,", task, site);
+      race("writes what another task reads without anything between them that orders it,", site);
     }
   }
   reads_.clear();
@@ -698,7 +705,8 @@ uint32_t World::track(std::string_view kind) {
   return tracked_ids_;
 }
 
-void World::untrack(uint32_t id, std::string_view kind) {
+void World::untrack(uint32_t id, std::string_view kind, const void* object) {
+  if (options_.keep) options_.keep(object);
   for (size_t i = tracked_.size(); i-- > 0;) {
     if (tracked_[i].id != id) continue;
     tracked_[i] = tracked_.back();
@@ -708,21 +716,24 @@ void World::untrack(uint32_t id, std::string_view kind) {
   violate("double-free", "a " + std::string(kind) + " ends twice");
 }
 
-void World::allow_fault(std::string name, unsigned times) {
-  for (auto& [allowed, left] : faults_) {
-    if (allowed != name) continue;
-    left = times;
+void World::allow_fault(std::string name, unsigned times, Duration hold) {
+  for (FaultPoint& point : faults_) {
+    if (point.name != name) continue;
+    point.times = times;
+    point.hold = hold;
     return;
   }
-  faults_.emplace_back(std::move(name), times);
+  faults_.push_back({std::move(name), times, hold});
 }
 
 bool World::fault(std::string_view name) {
-  for (auto& [allowed, times] : faults_) {
-    if (allowed != name || times == 0) continue;
-    if (choose(Choice::kData, 2, Site(allowed)) == 0) return false;
-    --times;
-    if (story_) tell(Side::kHost, "FAULT " + allowed);
+  for (FaultPoint& point : faults_) {
+    if (point.name != name || point.times == 0) continue;
+    if (choose(Choice::kData, 2, Site(name)) == 0) return false;
+    --point.times;
+    const Duration hold = point.hold;
+    if (story_) tell(Side::kHost, "FAULT " + std::string(name) + (hold > Duration(0) ? ": held for " + text_of(hold) : ""));
+    if (hold > Duration(0)) block(nullptr, "what holds it", Site(name), now_ + hold);
     return true;
   }
   return false;
