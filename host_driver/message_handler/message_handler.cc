@@ -190,7 +190,7 @@ void MessageHandler::Core::tear_down(const std::shared_ptr<Interface>& interface
   i.smi->shutdown();
   i.below_ended = true;
   if (profile.mh_shutdown_marked_late) {
-    rt::sleep_for(options.tick);  // a grace period takes its time, and what was deferred is still alive
+    rt::fault_point("mh.shutdown.unmarked");  // a grace period takes its time, and what was deferred is still alive
     mark();
   }
   i.receive_work.flush();  // delivers what came back

@@ -147,6 +147,7 @@ void Interface::message_received(SmiMessage* message) {
   {
     rt::LockGuard lock(transmit_mutex);
     if (message == current) current = nullptr;
+    rt::fault_point("mh.received.cleared");
   }
   receive_work.schedule();
 }
@@ -500,6 +501,7 @@ Interface::Disposition Interface::handle_event(const SmiMessage& m) {
       event.cmd = m.rsp[1];
       event.data.assign(record.begin(), record.end());
       event.charge = std::move(*charge);
+      u->touch();
       copies.emplace_back(u->shared_from_this(), std::move(event));
     }
     if (!anybody && waiting_events.size() < kEventQueueMax) {

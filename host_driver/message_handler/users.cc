@@ -42,6 +42,7 @@ std::optional<MessageCharge> UserState::charge() {
     messages.fetch_sub(1, std::memory_order_acq_rel);
     return std::nullopt;
   }
+  touch();
   return MessageCharge(shared_from_this());
 }
 

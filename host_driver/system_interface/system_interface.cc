@@ -193,6 +193,7 @@ Status SystemInterface::sender(SmiMessage* message) {
     // A code without a text: this may be the panic path.
     return Error{why, {}};
   }
+  rt::fault_point("si.sender.waiting");  // seed 1, (2)
   if (profile_.si_send_trusts_timer && timer_armed_.load(std::memory_order_relaxed)) return {};
   if (!run_to_completion_.load(std::memory_order_acquire)) work_.schedule();
   return {};
@@ -381,6 +382,10 @@ std::optional<Verdict> SystemInterface::event_loop(Source source, Duration credi
   if (idle_and_normal()) {
     if (start_next() && !deliver()) return std::nullopt;
   }
+  if (profile_.mh_panic_resends) {
+    // The proposal takes the mark away here, so not from what the loop itself starts.
+    if (SmiMessage* message = current_.load(std::memory_order_relaxed)) message->resend_on_panic = false;
+  }
   for (;;) {
     Verdict verdict;
     do {
@@ -514,7 +519,7 @@ bool SystemInterface::start_next() {
     if (!waiting_.compare_exchange(message, nullptr, std::memory_order_acq_rel, std::memory_order_relaxed)) {
       return false;
     }
-    rt::fault_point("si.start.taken");
+    rt::fault_point("si.start.taken");  // seed 1, (3)
     current_.store(message, std::memory_order_release);
     rt::fault_point("si.start.current");
     start_current();
@@ -522,10 +527,16 @@ bool SystemInterface::start_next() {
   }
   // Held by one or the other at every instant: a panic between the two finds it (E.13, window 2-3).
   current_.store(message, std::memory_order_release);
+  if (profile_.si_waiting_cleared_after_start) {
+    start_current();
+    waiting_.compare_exchange(message, nullptr, std::memory_order_acq_rel, std::memory_order_relaxed);
+    return true;
+  }
   if (!waiting_.compare_exchange(message, nullptr, std::memory_order_acq_rel, std::memory_order_relaxed)) {
     current_.store(nullptr, std::memory_order_release);  // the slot was closed meanwhile, and the message answered
     return false;
   }
+  rt::fault_point("si.start.taken");  // seed 1, (3)
   start_current();
   return true;
 }
@@ -537,6 +548,7 @@ void SystemInterface::start_current() {
     current_started_ = true;
     trace_->request(ByteView(message->data, message->data_size));
     transaction_started();
+    rt::fault_point("si.start.started");  // seed 1, (4)
     return;
   }
   if (refusal == 0xd5 && profile_.si_gate_on_machine) our_mistake("an idle machine refused a message", machine_->state_name());
@@ -657,6 +669,7 @@ void SystemInterface::complete() {
     message->failed = ours.has_value();
     if (ours) message->failure = *ours;
     current_.store(nullptr, std::memory_order_release);
+    rt::fault_point("si.complete.done");  // seed 1, (5)
     hand_up(message);
     return;
   }
@@ -1326,7 +1339,7 @@ void SystemInterface::shutdown() {
   shut_down_ = true;
   if (profile_.si_shutdown_leaves_timer) {
     timer_.cancel();
-    rt::sleep_for(kTick);  // D.8: and waits for what is under way, a tick at a time
+    rt::fault_point("si.shutdown.cancelled");  // D.8: and waits for what is under way, a tick at a time
   }
   const Phase was = phase_.exchange(Phase::kStopped, std::memory_order_acq_rel);
   // Nothing new: no message, no interrupt, no arming (G-18), then what is armed or running (G-34).
