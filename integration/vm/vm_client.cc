@@ -118,6 +118,14 @@ bool VmClient::message_within(std::chrono::milliseconds time) {
   return true;
 }
 
+std::optional<std::string> VmClient::response_within(std::chrono::milliseconds time) {
+  while (message_within(time)) {
+    if (ahead_->kind == Frame::Kind::kBad || ahead_->sequence == sequence_) return response();
+    ahead_.reset();
+  }
+  return std::nullopt;
+}
+
 std::optional<Frame> VmClient::read_one(std::chrono::milliseconds time, bool& ended) {
   for (;;) {
     ByteView bytes(buffer_);

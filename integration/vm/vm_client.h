@@ -39,6 +39,8 @@ class VmClient {
   std::optional<vm_protocol::Frame> next();
   // Whether a message comes so soon; it is the next to be read then. For those who ask again.
   bool message_within(std::chrono::milliseconds time);
+  // response(), if it comes so soon; late answers to older requests are passed over.
+  std::optional<std::string> response_within(std::chrono::milliseconds time);
   // Reads on until this control has come (or has come already); forgets it and those before it.
   bool wait_for(vm_protocol::Control control);
   // The codes of the controls that came since the last call, "ff 01" being "ff".

@@ -396,8 +396,8 @@ TEST_P(VmProtocol, ARebootingBmcAnswersItsResetAndThenNothingUntilItIsBack) {
   int unanswered = 0;
   for (std::string answer = "01 d2"; answer == "01 d2";) {
     client->send_request("18 01");
-    if (client->message_within(std::chrono::milliseconds(20))) {
-      answer = client->response();
+    if (auto came = client->response_within(std::chrono::milliseconds(20))) {
+      answer = *came;
       EXPECT_THAT(answer, ::testing::AnyOf("01 d2", kIdentity));
     } else {
       ++unanswered;
