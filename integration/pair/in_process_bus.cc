@@ -1,6 +1,7 @@
 #include "integration/pair/in_process_bus.h"
 
 #include <filesystem>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <system_error>
@@ -77,6 +78,13 @@ Result<std::shared_ptr<board::Fleet>> in_process_fleet(const std::string& config
   std::shared_ptr<board::Fleet> shared = std::move(*fleet);
   known = shared;
   return shared;
+}
+
+void share_fleet(const std::string& name, const std::shared_ptr<board::Fleet>& fleet) {
+  std::lock_guard<std::mutex> lock(fleets().mutex);
+  auto& all = fleets().by_path;
+  for (auto i = all.begin(); i != all.end();) i = i->second.expired() ? all.erase(i) : std::next(i);
+  all[name] = fleet;
 }
 
 void register_in_process_bus() {

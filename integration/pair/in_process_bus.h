@@ -17,4 +17,7 @@ void register_in_process_bus();
 // The BMCs behind such a bus, for whoever also wants the other side of it. Errors: as load_config and Fleet::create.
 Result<std::shared_ptr<board::Fleet>> in_process_fleet(const std::string& config_path);
 
+// Makes a fleet reachable as in-process:NAME#..., for as long as somebody holds it.
+void share_fleet(const std::string& name, const std::shared_ptr<board::Fleet>& fleet);
+
 }  // namespace bmcpair::pair
