@@ -303,6 +303,10 @@ class Ctl {
     words(detach, "[BMC] ID", 1, 2);
     detach->add_option("--reason", reason_, "what the host is told");
     command("version", "of daemon and protocol", [this] { version(); });
+    CLI::App* health = command("health", "whether the daemon answers: exit code 0", [this] { this->health(); });
+    health->add_option("--wait", wait_s_, "seconds to wait for a daemon that is not there yet")
+        ->check(CLI::Range(0.0, 86400.0))
+        ->capture_default_str();
   }
 
   void connect() {
@@ -325,6 +329,10 @@ class Ctl {
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(kReplyBytesMax);
     arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+    // `health --wait` tries again so often; everything else tries once.
+    arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
     stub_ = v1::Control::NewStub(grpc::CreateCustomChannel(address_, credentials, arguments));
   }
 
@@ -800,6 +808,21 @@ class Ctl {
                     ", " + std::to_string(reply.bmcs()) + " BMCs, up " + seconds_text(reply.uptime_us()) + " s");
   }
 
+  void health() {
+    grpc::ClientContext context;
+    context.set_wait_for_ready(wait_s_ > 0);
+    const double limit = wait_s_ > 0 ? wait_s_ : timeout_s_;
+    context.set_deadline(std::chrono::system_clock::now() +
+                         std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::duration<double>(limit)));
+    v1::VersionReply reply;
+    grpc::Status status = stub_->Version(&context, v1::VersionRequest(), &reply);
+    if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED)
+      throw Failure{kBmcctlUnreachable, "nobody answers at " + address_ + " within " + number_text(limit) + " s"};
+    if (!status.ok()) fail(status);
+    done(reply, "ok: bmc_emu " + reply.version() + ", " + std::to_string(reply.bmcs()) + " BMCs, up " +
+                    seconds_text(reply.uptime_us()) + " s");
+  }
+
   std::ostream& out_;
   std::ostream& err_;
   const bool terminal_;
@@ -811,6 +834,7 @@ class Ctl {
   std::string address_;
   bool json_ = false;
   double timeout_s_ = 10;
+  double wait_s_ = 0;
   std::string tls_ca_, tls_certificate_, tls_key_;
   Words words_;
   bool states_ = false;

@@ -337,6 +337,20 @@ TEST_F(Bmcctl, ResetsTheBmc) {
   fails({"reset", "hot"}, kBmcctlUsage, "'hot'");
 }
 
+TEST_F(Bmcctl, HealthSaysWhetherADaemonAnswersAndWaitsForOneThatComes) {
+  Ran none = run({"health"});
+  EXPECT_EQ(none.code, kBmcctlUnreachable);
+  Ran late = run({"health", "--wait", "0.2"});
+  EXPECT_EQ(late.code, kBmcctlUnreachable);
+  EXPECT_NE(late.err.find("nobody answers at"), std::string::npos) << late.err;
+  Ran waited;
+  std::thread waiter([&] { waited = run({"health", "--wait", "60"}); });
+  start({"a", "b"});
+  waiter.join();
+  EXPECT_EQ(waited.code, kBmcctlOk) << waited.err;
+  EXPECT_EQ(waited.out.rfind("ok: bmc_emu 9.8.7, 2 BMCs", 0), 0u) << waited.out;
+}
+
 TEST_F(Bmcctl, NobodyThereAndWrongWordsHaveTheirOwnExitCodes) {
   fails({"list"}, kBmcctlUnreachable, "start bmc_emu");
   fails({"dance"}, kBmcctlUsage, "dance");

@@ -4,10 +4,13 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <cstdio>
 #include <memory>
 
 namespace bmcpair::daemon {
 namespace {
+
+bool json_log = false;
 
 class JsonPayload : public spdlog::custom_flag_formatter {
  public:
@@ -40,7 +43,14 @@ std::string json_escaped(std::string_view text) {
 }
 
 void start_log(std::string_view level, bool json) {
-  auto logger = std::make_shared<spdlog::logger>("bmc_emu", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  spdlog::sink_ptr sink;
+  if (json) {
+    sink = std::make_shared<spdlog::sinks::stdout_sink_mt>();
+  } else {
+    sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+  }
+  json_log = json;
+  auto logger = std::make_shared<spdlog::logger>("bmc_emu", std::move(sink));
   if (json) {
     auto formatter = std::make_unique<spdlog::pattern_formatter>();
     formatter->add_flag<JsonPayload>('*').set_pattern(
@@ -52,6 +62,19 @@ void start_log(std::string_view level, bool json) {
   logger->set_level(spdlog::level::from_str(std::string(level)));
   logger->flush_on(spdlog::level::trace);
   spdlog::set_default_logger(std::move(logger));
+}
+
+void announce(std::string_view line) {
+  if (!json_log) {
+    std::printf("bmc_emu: %.*s\n", static_cast<int>(line.size()), line.data());
+    std::fflush(stdout);
+    return;
+  }
+  const spdlog::details::log_msg message("bmc_emu", spdlog::level::info, {line.data(), line.size()});
+  for (const auto& sink : spdlog::default_logger()->sinks()) {
+    sink->log(message);
+    sink->flush();
+  }
 }
 
 }  // namespace bmcpair::daemon

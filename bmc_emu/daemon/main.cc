@@ -1,7 +1,9 @@
 // bmc_emu: a configuration's BMCs, served over gRPC, vfio-user and QEMU's VM protocol until a signal says stop.
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -30,9 +32,18 @@ int refuse(int code, const std::string& message) {
   return code;
 }
 
-void say(const std::string& line) {
-  std::printf("bmc_emu: %s\n", line.c_str());
-  std::fflush(stdout);
+void say(const std::string& line) { announce(line); }
+
+// A pipe whose other end is gone, a file at its end, a terminal's ctrl-D: this process gets SIGTERM. What is read is nobody's.
+void stop_with_stdin() {
+  std::thread([] {
+    char ignored[256];
+    ssize_t n;
+    do {
+      n = ::read(STDIN_FILENO, ignored, sizeof ignored);
+    } while (n > 0 || (n < 0 && errno == EINTR));
+    ::kill(::getpid(), SIGTERM);
+  }).detach();
 }
 
 size_t interfaces_of(const DaemonConfig& config) {
@@ -58,7 +69,7 @@ int run(const Options& options) {
     say(options.config + ": no mistake: " + inventory);
     return kExitOk;
   }
-  start_log(options.log_level.empty() ? config.log_level : options.log_level, options.json_log);
+  start_log(options.log_level.empty() ? config.log_level : options.log_level, options.json);
 
   // Blocked in every thread from here on: they come to sigwait below, and to nobody else.
   sigset_t stop_signals;
@@ -159,6 +170,7 @@ int run(const Options& options) {
   }
   if (vm.size() > 16) say("... and " + std::to_string(vm.size() - 16) + " more VM sockets");
   say("ready");
+  if (options.stop_with_stdin) stop_with_stdin();
 
   int signal = 0;
   sigwait(&stop_signals, &signal);

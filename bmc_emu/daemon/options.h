@@ -23,7 +23,8 @@ struct Options {
   bool check = false;
   bool schema = false;
   std::string log_level;      // empty: the configuration's
-  bool json_log = false;
+  bool json = false;          // announcements and log as JSON on standard output
+  bool stop_with_stdin = false;
   unsigned threads = 0;
   std::string tls_certificate;
   std::string tls_key;

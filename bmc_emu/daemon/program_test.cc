@@ -57,17 +57,26 @@ class Folder {
 // A bmc_emu under test, its output in files of the folder.
 class Program {
  public:
-  Program(const Folder& folder, std::vector<std::string> arguments) : out_(folder / "stdout"), err_(folder / "stderr") {
+  Program(const Folder& folder, std::vector<std::string> arguments, std::vector<std::string> environment = {}, int in = -1)
+      : out_(folder / "stdout"), err_(folder / "stderr") {
     arguments.insert(arguments.begin(), std::string(BMCPAIR_BIN_DIR) + "/bmc_emu");
     std::vector<char*> argv;
     for (std::string& argument : arguments) argv.push_back(argument.data());
     argv.push_back(nullptr);
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    if (in >= 0) {
+      posix_spawn_file_actions_adddup2(&actions, in, 0);
+    } else {
+      posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    }
     posix_spawn_file_actions_addopen(&actions, 1, out_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
     posix_spawn_file_actions_addopen(&actions, 2, err_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    int failed = ::posix_spawn(&pid_, argv[0], &actions, nullptr, argv.data(), environ);
+    std::vector<char*> variables;
+    for (std::string& variable : environment) variables.push_back(variable.data());
+    for (char** variable = environ; *variable; ++variable) variables.push_back(*variable);
+    variables.push_back(nullptr);
+    int failed = ::posix_spawn(&pid_, argv[0], &actions, nullptr, argv.data(), variables.data());
     posix_spawn_file_actions_destroy(&actions);
     if (failed) {
       pid_ = -1;
@@ -99,8 +108,12 @@ class Program {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
   }
   bool wait_until_ready() {
+    return wait_until([this] { return out().find("bmc_emu: ready\n") != std::string::npos; });
+  }
+  template <class Condition>
+  bool wait_until(Condition condition) {
     auto end = std::chrono::steady_clock::now() + 60s;
-    while (out().find("bmc_emu: ready\n") == std::string::npos) {
+    while (!condition()) {
       int status = 0;
       if (std::chrono::steady_clock::now() > end || ::waitpid(pid_, &status, WNOHANG) == pid_) {
         ADD_FAILURE() << "it is not ready; it said:\n" << out() << err();
@@ -289,21 +302,84 @@ TEST(Program, ARunDirectoryThatOthersMayWriteToIsRefused) {
   EXPECT_THAT(program.err(), HasSubstr("must be private"));
 }
 
-TEST(Program, LogsJsonLinesThatParse) {
+// The messages of a log in JSON, in order; every line must be such an object.
+std::vector<std::string> messages_of(const std::string& log) {
+  std::vector<std::string> out;
+  std::istringstream lines(log);
+  for (std::string line; std::getline(lines, line);) {
+    auto parsed = nlohmann::json::parse(line, nullptr, false);
+    if (!parsed.is_object() || !parsed.contains("time") || !parsed.contains("level") || !parsed.contains("message")) {
+      ADD_FAILURE() << line;
+      continue;
+    }
+    out.push_back(parsed["message"]);
+  }
+  return out;
+}
+
+TEST(Program, InJsonAllThatItSaysIsOnStandardOutputAndParses) {
   Folder folder;
   std::string file = folder.write("a.yaml", "bmcs: [{name: a}]\n");
-  Program program(folder, {file, "--listen", folder / "s.sock", "--json-log", "--log-level", "info"});
-  ASSERT_TRUE(program.wait_until_ready());
+  Program program(folder, {file, "--listen", folder / "s.sock", "--log-format", "json", "--log-level", "error"});
+  ASSERT_TRUE(program.wait_until([&] { return program.out().find("\"ready\"") != std::string::npos; }));
   program.signal(SIGTERM);
   EXPECT_EQ(program.wait(), kExitOk);
-  std::istringstream lines(program.err());
-  size_t n = 0;
-  for (std::string line; std::getline(lines, line); ++n) {
-    auto parsed = nlohmann::json::parse(line, nullptr, false);
-    ASSERT_TRUE(parsed.is_object()) << line;
-    EXPECT_TRUE(parsed.contains("time") && parsed.contains("level") && parsed.contains("message")) << line;
+  EXPECT_EQ(program.err(), "");
+  auto quiet = messages_of(program.out());
+  EXPECT_THAT(quiet, ::testing::Contains(HasSubstr("gRPC on unix:")));
+  EXPECT_THAT(quiet, ::testing::Not(::testing::Contains("stopped"))) << "what is announced has no level, the log has";
+  Program second(folder, {file, "--listen", folder / "s.sock", "--log-format", "json", "--log-level", "info"});
+  ASSERT_TRUE(second.wait_until([&] { return second.out().find("\"ready\"") != std::string::npos; }));
+  second.signal(SIGTERM);
+  EXPECT_EQ(second.wait(), kExitOk);
+  EXPECT_THAT(messages_of(second.out()), ::testing::Contains("stopped"));
+}
+
+TEST(Program, ReadsItsOptionsFromTheEnvironmentAndTheCommandLineGoesFirst) {
+  Folder folder;
+  std::string file = folder.write("a.yaml", "bmcs: [{name: a}]\n");
+  std::vector<std::string> environment = {"BMCPAIR_CONFIG=" + file,
+                                          "BMCPAIR_LISTEN=unix:${RUN}/1.sock,127.0.0.1:0",
+                                          "BMCPAIR_RUN_DIR=" + (folder / "run"),
+                                          "BMCPAIR_STATE=" + (folder / "state"),
+                                          "BMCPAIR_LOG_FORMAT=json",
+                                          "BMCPAIR_LOG_LEVEL="};
+  {
+    Program program(folder, {}, environment);
+    ASSERT_TRUE(program.wait_until([&] { return program.out().find("\"ready\"") != std::string::npos; }));
+    auto said = messages_of(program.out());
+    EXPECT_THAT(said, ::testing::Contains(HasSubstr("gRPC on unix:" + (folder / "run/1.sock"))));
+    EXPECT_THAT(said, ::testing::Contains(HasSubstr("gRPC on 127.0.0.1:")));
+    EXPECT_THAT(said, ::testing::Contains("state is kept in " + (folder / "state")));
+    program.signal(SIGTERM);
+    EXPECT_EQ(program.wait(), kExitOk);
   }
-  EXPECT_GE(n, 2u);
+  {
+    Program program(folder, {"--listen", folder / "2.sock", "--log-format", "text"}, environment);
+    ASSERT_TRUE(program.wait_until_ready());
+    EXPECT_THAT(program.out(), HasSubstr("gRPC on unix:" + (folder / "2.sock")));
+    EXPECT_THAT(program.out(), ::testing::Not(HasSubstr("127.0.0.1")));
+    program.signal(SIGTERM);
+    EXPECT_EQ(program.wait(), kExitOk);
+  }
+  environment.push_back("BMCPAIR_THREADS=many");
+  Program program(folder, {}, environment);
+  EXPECT_EQ(program.wait(), kExitUsage);
+  EXPECT_THAT(program.err(), HasSubstr("--threads"));
+}
+
+TEST(Program, StopsWithItsStandardInputWhereThatWasAskedFor) {
+  Folder folder;
+  std::string file = folder.write("a.yaml", "bmcs: [{name: a}]\n");
+  int pipe[2];
+  ASSERT_EQ(::pipe2(pipe, O_CLOEXEC), 0);
+  Program program(folder, {file, "--listen", folder / "s.sock", "--stop-with-stdin"}, {}, pipe[0]);
+  ::close(pipe[0]);
+  ASSERT_TRUE(program.wait_until_ready());
+  ASSERT_EQ(::write(pipe[1], "what is written does nothing\n", 29), 29);
+  ::close(pipe[1]);
+  EXPECT_EQ(program.wait(), kExitOk);
+  EXPECT_FALSE(std::filesystem::exists(folder / "s.sock"));
 }
 
 TEST(Log, EscapesWhatJsonMustNotHold) { EXPECT_EQ(json_escaped("a\"b\\c\n\x01"), "a\\\"b\\\\c\\u000a\\u0001"); }
