@@ -95,13 +95,13 @@ bool World::cross_call(void (*function)(void*), void* argument, bool wait, Durat
   return done;
 }
 
-bool World::begin_panic() {
+bool World::begin_panic(bool at_once) {
   Task& t = *running_;
   if (panic_.begun) return false;
   panic_.begun = true;
   panic_.task = t.id;
   t.in_panic = true;
-  cross_call(nothing, nullptr, true, std::chrono::seconds(1));
+  if (!at_once) cross_call(nothing, nullptr, true, std::chrono::seconds(1));
   freeze_others();
   for (auto& other : tasks_) {
     if (!other->frozen) continue;

@@ -448,6 +448,7 @@ bool Location::in_world() const {
     self.has_previous_ = false;
     self.epoch_ = w->self().epoch;
     self.release_ = {};
+    self.seen_by_all_ = w->now() + kSeenWithin;
   }
   return true;
 }
@@ -465,6 +466,7 @@ History& Location::history() const {
     s.release = stamp;
     s.writer = owner_;
     s.seq_cst = false;
+    s.seen_by_all = kNever;  // where it is not the newest, that one decides
     s.seen.fill(kUnseen);
     s.seen[owner_] = epoch;
   };
@@ -474,6 +476,7 @@ History& Location::history() const {
     h.kept = 2;
   }
   put(h.newest, value_, epoch_, release_);
+  h.at(h.newest).seen_by_all = seen_by_all_;
   return h;
 }
 
@@ -487,7 +490,7 @@ uint64_t Location::load(std::memory_order order, const Site& site) const {
   const bool seq_cst = order == std::memory_order_seq_cst;
   const size_t tasks = w.tasks_.size();
   auto last = [&](const Store& s) {
-    if (s.seen[t.id] != kUnseen || (seq_cst && s.seq_cst)) return true;
+    if (s.seen[t.id] != kUnseen || (seq_cst && s.seq_cst) || s.seen_by_all <= w.now()) return true;
     for (size_t i = 0; i < tasks; ++i) {
       if (t.known->at[i] >= s.seen[i]) return true;
     }
@@ -572,6 +575,7 @@ void Location::put(uint64_t value, std::memory_order order, bool update) {
     value_ = value;
     epoch_ = epoch;
     release_ = stamp;
+    seen_by_all_ = w.now() + kSeenWithin;
     return;
   }
   value_ = value;
@@ -583,6 +587,7 @@ void Location::put(uint64_t value, std::memory_order order, bool update) {
   s.release = stamp;
   s.writer = t.id;
   s.seq_cst = order == std::memory_order_seq_cst;
+  s.seen_by_all = w.now() + kSeenWithin;
   s.seen.fill(kUnseen);
   s.seen[t.id] = epoch;
 }
@@ -726,7 +731,22 @@ void World::allow_fault(std::string name, unsigned times, Duration hold) {
   faults_.push_back({std::move(name), times, hold});
 }
 
+void World::mark(std::string name) { marks_.emplace_back(std::move(name), 0); }
+
+unsigned World::passed(std::string_view name) const {
+  for (const auto& [marked, times] : marks_) {
+    if (marked == name) return times;
+  }
+  return 0;
+}
+
 bool World::fault(std::string_view name) {
+  for (auto& [marked, times] : marks_) {
+    if (marked != name) continue;
+    ++times;
+    point(Site(name));
+    break;
+  }
   for (FaultPoint& point : faults_) {
     if (point.name != name || point.times == 0) continue;
     if (choose(Choice::kData, 2, Site(name)) == 0) return false;

@@ -6,7 +6,8 @@
 //
 // Memory. Each location keeps its last stores. A store carries what its thread had released; a load may read any store
 // that coherence and happens-before leave to it, the newest first (Choice::kLoad). Modification order is the
-// order of execution. seq_cst loads read no older than the last seq_cst store.
+// order of execution. seq_cst loads read no older than the last seq_cst store. A store is seen by everybody in the end: what
+// has stood for kSeenWithin hides what was before it (C++20 [intro.progress] 18).
 #pragma once
 
 #include <array>
@@ -29,6 +30,7 @@ class CrossCalls;
 
 constexpr unsigned kTasksMax = 64;
 constexpr unsigned kStoresKept = 6;  // of one location
+constexpr Duration kSeenWithin = std::chrono::seconds(1);
 
 // A vector clock; immutable once anybody else has a pointer to it. Lives until the run is over.
 struct Clocks {
@@ -86,6 +88,7 @@ struct Store {
   Stamp release;
   TaskId writer = 0;
   bool seq_cst = false;
+  Instant seen_by_all{};
   // Of each task, its epoch when it first saw this store. A task that knows of such an epoch reads nothing older.
   std::array<uint32_t, kTasksMax> seen;
 };
@@ -139,6 +142,7 @@ class Location {
   bool has_previous_ = false;
   uint32_t epoch_ = 0;  // of the newest store, and of the one before
   uint32_t previous_epoch_ = 0;
+  Instant seen_by_all_{};  // the newest store
   Stamp release_;
   Stamp previous_release_;
 };
@@ -256,13 +260,17 @@ class World {
   // Fault points that may fire, each at most so often. Who comes by when one fires is held there for so long.
   void allow_fault(std::string name, unsigned times, Duration hold = {});
   bool fault(std::string_view name);
+  // The fault point is a scheduling point from now on, also where it does not fire; how often it was passed since.
+  void mark(std::string name);
+  unsigned passed(std::string_view name) const;
 
   // Cross-calls and panic (cross_call.cc).
   bool cross_call(void (*function)(void*), void* argument, bool wait, Duration limit);
   void answer_calls() {
     if (calls_) run_calls();
   }
-  bool begin_panic();
+  // at_once: by an interrupt that nobody masks, so also who drives a machine is stopped in the middle of it.
+  bool begin_panic(bool at_once = false);
   void end_panic();
   bool panicking() const { return panic_.begun; }
 
@@ -347,6 +355,7 @@ class World {
     Duration hold;
   };
   std::vector<FaultPoint> faults_;
+  std::vector<std::pair<std::string, unsigned>> marks_;
 };
 
 }  // namespace bmcpair::rt::inline modelled

@@ -6,6 +6,7 @@
 
 #include <map>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -125,6 +126,23 @@ TEST(Memory, AReleaseThatIsAcquiredBringsWhatWasStoredBefore) {
 TEST(Memory, WithoutReleaseOrWithoutAcquireOldDataMayBeRead) {
   EXPECT_TRUE(message_passing(std::memory_order_relaxed, std::memory_order_acquire).contains({1, 0}));
   EXPECT_TRUE(message_passing(std::memory_order_release, std::memory_order_relaxed).contains({1, 0}));
+}
+
+TEST(Memory, AStoreIsSeenByEverybodyInTheEnd) {
+  for (const bool later : {false, true}) {
+    std::set<int> seen;
+    every_schedule([&] {
+      Atomic<int> data(0);
+      int d = 0;
+      Two{}.run([&] { data.store(1, std::memory_order_relaxed); },
+                [&] {
+                  sleep_for(later ? kSeenWithin + milliseconds(1) : milliseconds(1));
+                  d = data.load(std::memory_order_relaxed);
+                });
+      seen.insert(d);
+    });
+    EXPECT_EQ(seen, later ? (std::set<int>{1}) : (std::set<int>{0, 1}));
+  }
 }
 
 TEST(Memory, FencesOrderWhatRelaxedAccessesDoNot) {
@@ -558,6 +576,26 @@ TEST(PanicModel, AWaitForAStoppedTasksLockIsSaid) {
     t.join();
   }, 3);
   EXPECT_TRUE(ends.oracles.contains("panic-lock"));
+}
+
+TEST(FaultPoints, WhoComesByIsHeldWhereTheDirectorSaysSo) {
+  std::set<Duration> took;
+  const Ends ends = every_schedule([&] {
+    World::current()->allow_fault("here", 1, milliseconds(5));
+    const Instant begun = now();
+    fault_point("here");
+    fault_point("here");
+    fault_point("elsewhere");
+    took.insert(now() - begun);
+  });
+  EXPECT_EQ(took, (std::set<Duration>{Duration(0), milliseconds(5)}));
+  EXPECT_EQ(ends.oracles.size(), 1u);
+}
+
+TEST(Exceptions, OneThatNobodyCaughtEndsTheRun) {
+  std::string sentence;
+  EXPECT_EQ(tame([] { throw std::runtime_error("the sky falls"); }, &sentence), "exception");
+  EXPECT_NE(sentence.find("main ends with an exception that nobody caught: the sky falls"), std::string::npos) << sentence;
 }
 
 TEST(Determinism, TheSameChoicesGiveTheSameHash) {
