@@ -8,10 +8,13 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "host_driver/cli/commands.h"
+#include "host_driver/cli/serve.h"
 #include "host_driver/cli/session.h"
+#include "host_driver/device_node/names.h"
 #include "host_driver/runtime/runtime.h"
 #include "proto/ipmi/sensor_names.h"
 
@@ -349,6 +352,18 @@ int watch(const Options& options, const WatchOptions& limits) {
   return finish_recording(session.recording, watch_of(std::move(specs), session, options, limits));
 }
 
+int serve_command(const Options& options, const ServeOptions& serve_options) {
+  auto specs = bus_specs(options);
+  SessionOptions session = session_options(options);
+  session.recording = start_recording(options);
+  int exit_status = 0;
+  if (Status served = serve(std::move(specs), session, serve_options); !served) {
+    print_error("serve: " + served.error().to_string());
+    exit_status = kExitFailed;
+  }
+  return finish_recording(session.recording, exit_status);
+}
+
 int run_checked(int argc, const char* const* argv) {
   CLI::App app{"Linux's IPMI stack in userspace: drives a BMC through its registers.", "host_driver"};
   app.footer(kFooter);
@@ -400,6 +415,12 @@ int run_checked(int argc, const char* const* argv) {
   WatchOptions limits;
   watch_command->add_option("--count", limits.count, "end after so many events (0: never)")->capture_default_str();
   watch_command->add_option("--seconds", limits.seconds, "end after so long (0: never)")->capture_default_str();
+  auto* serve_app = app.add_subcommand("serve", "offer the buses as /dev/ipmi0, ... to programs that preload " +
+                                                    std::string(device_node::kPreloadLibrary) + ", until interrupted");
+  ServeOptions serve_options;
+  std::string serve_mode = "0600";
+  serve_app->add_option("--socket", serve_options.socket, "the unix socket; default " + default_device_socket());
+  serve_app->add_option("--mode", serve_mode, "who may use it, as chmod says it in octal")->capture_default_str();
   app.add_subcommand("stats", "counters of the system interface and the message handler");
 
   try {
@@ -417,6 +438,13 @@ int run_checked(int argc, const char* const* argv) {
   if (app.got_subcommand("sdr")) return with(report_sdr);
   if (app.got_subcommand("sensors")) return with(report_sensors);
   if (app.got_subcommand("watch")) return watch(options, limits);
+  if (serve_app->parsed()) {
+    char* end = nullptr;
+    const unsigned long mode = std::strtoul(serve_mode.c_str(), &end, 8);
+    if (serve_mode.empty() || *end || mode > 0777) usage("serve: --mode: '" + serve_mode + "' is no octal number up to 0777");
+    serve_options.mode = static_cast<unsigned>(mode);
+    return serve_command(options, serve_options);
+  }
   if (app.got_subcommand("raw")) {
     if (raw_bytes.size() < 2) usage("raw: NetFn and command are needed, e.g. raw 6 1");
     if (raw_lun > 3) usage("raw: --lun is 0 to 3");

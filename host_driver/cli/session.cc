@@ -75,6 +75,18 @@ Status Session::open(size_t i, host::UserHandlers handlers) {
   return {};
 }
 
+Result<int> Session::registered_number(size_t i, Instant deadline) {
+  const int id = interfaces_[i].id;
+  auto known = driver_->describe(id);
+  if (known.ok() && known->number >= 0) return known->number;
+  auto number = driver_->wait_until_up(id, deadline);
+  if (number.ok()) return number;
+  // It may be down again already.
+  known = driver_->describe(id);
+  if (known.ok() && known->number >= 0) return known->number;
+  return number.error();
+}
+
 RequestFunction Session::request_function(size_t i) {
   return [this, user = interfaces_[i].user.get()](const ipmi::Request& request) -> Result<ipmi::Response> {
     host::Address address = options_.target;

@@ -34,6 +34,9 @@ class Session {
   const std::string& bus_text(size_t i) const { return interfaces_[i].spec.text; }
   // Waits for one interface, and makes its user with `handlers`. The error says why it is not up.
   Status open(size_t i, host::UserHandlers handlers = {});
+  // The message handler's number of an interface, as soon as it has been up once: what happens to it afterwards is its
+  // users' to see. Waits for the first time.
+  Result<int> registered_number(size_t i, Instant deadline);
   // Ends the user: none of its handlers runs afterwards.
   void close(size_t i) { interfaces_[i].user.reset(); }
   // Valid after open(i), until close(i).
