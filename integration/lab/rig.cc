@@ -5,7 +5,10 @@
 #include <utility>
 
 #include "bmc_emu/firmware/dispatcher.h"
+#include "bmc_emu/firmware/messaging.h"
+#include "bmc_emu/firmware/state.h"
 #include "integration/lab/arena.h"
+#include "proto/ipmi/message.h"
 #include "proto/trace/trace.h"
 
 namespace bmcpair::lab {
@@ -31,6 +34,10 @@ constexpr Duration kAnswerDelays[] = {Duration(0),        microseconds(200),  mi
                                       milliseconds(14900), seconds(61)};
 // A reset is seen by the host when it had time to fetch the answer to its command (§20.2).
 constexpr Duration kResetGrace = milliseconds(5);
+
+// One message in the system interface. The longest that old kernels need is KCS's 11 errors of 5 s; the BMC may be slow besides,
+// and whoever drives may stall for half a minute, more than once.
+constexpr Duration kBelowMax = std::chrono::minutes(3);
 
 uint64_t tag_of(ByteView data) {
   uint64_t tag = 0;
@@ -183,6 +190,30 @@ void LabBmc::raise_event(uint8_t tag) {
   firmware::RequestContext context;
   firmware_->execute(request, context, rt::now());
   poke();
+}
+
+void LabBmc::raise_command(uint8_t tag) {
+  // As Get Message hands it out: from NetFn and LUN on, without our own address, which the first checksum counts (§22.6).
+  const uint8_t head[] = {firmware_->config().identity.ipmb_address,
+                          static_cast<uint8_t>(kCommandNetFn << 2 | firmware::kLunSms)};
+  Bytes message{head[1], ipmi::checksum(head)};
+  const Bytes body{kSatelliteAddress, static_cast<uint8_t>((tag & 0x3f) << 2), kCommandCmd, tag};
+  message.insert(message.end(), body.begin(), body.end());
+  message.push_back(ipmi::checksum(body));
+  firmware::State& state = firmware_->state();
+  if (!state.messaging->deliver_to_receive_queue(state, firmware::kChannelPrimaryIpmb, message)) {
+    run_.fail("setup", "the BMC's receive message queue is full");
+  }
+  poke();
+}
+
+void LabBmc::update_firmware(uint8_t channel, uint8_t medium) {
+  firmware::BmcConfig& config = firmware_->state().config;
+  ++config.identity.firmware_major;
+  firmware::ChannelConfig added;
+  added.number = channel;
+  added.medium = medium;
+  config.channels.push_back(added);
 }
 
 void LabBmc::unplug() {
@@ -460,7 +491,7 @@ Status WatchedSmi::start_processing(host::SmiUpcalls& upcalls) {
 
 Status WatchedSmi::sender(host::SmiMessage* message) {
   if (down_) run_.fail("after-shutdown", "a message is handed to a system interface that was shut down");
-  below_.push_back({message, message->data[0], message->data[1]});
+  below_.push_back({message, message->data[0], message->data[1], rt::now()});
   if (run_.options.story) run_.tell("Send " + to_hex(ByteView(message->data, message->data_size)));
   Status s = smi_->sender(message);
   if (!s) {
@@ -482,7 +513,12 @@ void WatchedSmi::message_received(host::SmiMessage* message) {
     if (message->user_data) run_.fail("exactly-once", "a message comes back that was not below: answered twice");
   } else {
     const uint8_t netfn = at->netfn_lun >> 2, cmd = at->cmd;
+    const Duration took = rt::now() - at->since;
     below_.erase(at);
+    if (took > kBelowMax) {
+      run_.fail("late", "the answer to " + to_hex(Bytes{static_cast<uint8_t>(netfn << 2), cmd}) + " took " +
+                            std::to_string(took / seconds(1)) + " s: beyond every bound of the driver's");
+    }
     // KCS and SMIC carry no sequence number: there the message handler is who looks (E.5).
     if (info().kind == InterfaceKind::kBt && message->rsp_size >= 3 && !message->failed &&
         ((message->rsp[0] >> 2) != (netfn | 1) || message->rsp[1] != cmd)) {
@@ -578,21 +614,20 @@ LabUser::LabUser(Run& run, LabHost& host, LabBmc* bmc, int number, uint32_t name
 
 LabUser::~LabUser() = default;
 
-bool LabUser::send() {
-  int64_t id = 0;
-  {
-    rt::LockGuard lock(mutex_);
-    id = ++ids_;
-    sent_[id] = {};
+int64_t LabUser::next_id(Kind kind) {
+  rt::LockGuard lock(mutex_);
+  sent_[++ids_].kind = kind;
+  return ids_;
+}
+
+bool LabUser::submit(Kind kind, const host::Address& to, ipmi::Request request, const host::RequestOptions& options) {
+  const int64_t id = next_id(kind);
+  if (kind == Kind::kEcho) {
+    const uint64_t tag = static_cast<uint64_t>(name_) << 32 | static_cast<uint64_t>(id);
+    request.data.resize(8);
+    for (size_t i = 0; i < 8; ++i) request.data[i] = static_cast<uint8_t>(tag >> (56 - 8 * i));
   }
-  const uint64_t tag = static_cast<uint64_t>(name_) << 32 | static_cast<uint64_t>(id);
-  Bytes data(8);
-  for (size_t i = 0; i < 8; ++i) data[i] = static_cast<uint8_t>(tag >> (56 - 8 * i));
-  ipmi::Request request;
-  request.netfn = kEchoNetFn;
-  request.cmd = kEchoCmd;
-  request.data = std::move(data);
-  const Status s = user_->request(host::SystemInterfaceAddress{}, id, request);
+  const Status s = user_->request(to, id, request, options);
   if (s) return true;
   if (run_.options.story) run_.tell("user " + std::to_string(name_) + ": refused: " + s.error().to_string());
   rt::LockGuard lock(mutex_);
@@ -601,11 +636,36 @@ bool LabUser::send() {
   return false;
 }
 
+bool LabUser::send() {
+  return submit(Kind::kEcho, host::SystemInterfaceAddress{}, ipmi::Request{kEchoNetFn, 0, kEchoCmd, {}}, {});
+}
+
+bool LabUser::send_ipmb(uint8_t slave, const host::RequestOptions& options) {
+  return submit(Kind::kIpmb, host::IpmbAddress{0, slave, 0, false}, ipmi::Request{ipmi::kNetFnApp, 0, 0x01, {}}, options);
+}
+
+bool LabUser::send_reset(bool cold) {
+  return submit(Kind::kReset, host::SystemInterfaceAddress{},
+                ipmi::Request{ipmi::kNetFnApp, 0, static_cast<uint8_t>(cold ? 0x02 : 0x03), {}}, {});
+}
+
+Status LabUser::receive_commands(uint32_t channels) {
+  return user_->register_for_cmd(kCommandNetFn, kCommandCmd, channels);
+}
+
 void LabUser::receive(host::RecvMessage m) {
   rt::LockGuard lock(mutex_);
   if (m.type == host::RecvType::kAsyncEvent) {
     const uint8_t tag = m.data.empty() ? 0 : m.data.back();
     if (++events_[tag] > 1) run_.fail("event-twice", "user " + std::to_string(name_) + " gets event " + std::to_string(tag) + " twice");
+    changed_.wake_all();
+    return;
+  }
+  if (m.type == host::RecvType::kCommand) {
+    const uint8_t tag = m.data.empty() ? 0 : m.data.back();
+    if (++commands_[tag] > 1) {
+      run_.fail("command-twice", "user " + std::to_string(name_) + " gets command " + std::to_string(tag) + " twice");
+    }
     changed_.wake_all();
     return;
   }
@@ -619,7 +679,13 @@ void LabUser::receive(host::RecvMessage m) {
     run_.tell(which + " ends with " + (m.data.empty() ? "nothing" : to_hex(ByteView(m.data).first(1))) +
               (m.failed ? ", the driver's own" : ""));
   }
-  if (!m.failed && !m.data.empty() && m.data[0] == 0) {
+  const bool good = !m.failed && !m.data.empty() && m.data[0] == 0;
+  if (good && at->second.kind == Kind::kIpmb) {
+    if (m.data.size() < 2 || m.data[1] != kSatelliteDeviceId) {
+      run_.fail("own-answer", which + " to a satellite is answered with " + to_hex(m.data) + ", which is not its device id");
+    }
+    ++good_;
+  } else if (good && at->second.kind == Kind::kEcho) {
     const uint64_t tag = tag_of(ByteView(m.data).subspan(1));
     if (tag != (static_cast<uint64_t>(name_) << 32 | static_cast<uint64_t>(m.msgid))) {
       run_.fail("own-answer", which + " is answered with what belongs to user " + std::to_string(tag >> 32) +
@@ -644,6 +710,14 @@ void LabUser::expect_events(unsigned n) {
   if (!changed_.wait_until(lock, rt::now() + std::chrono::minutes(1), [&] { return events_.size() >= n; })) {
     run_.fail("event-lost", "user " + std::to_string(name_) + " got " + std::to_string(events_.size()) + " of " +
                                 std::to_string(n) + " events");
+  }
+}
+
+void LabUser::expect_commands(unsigned n) {
+  rt::UniqueLock lock(mutex_);
+  if (!changed_.wait_until(lock, rt::now() + std::chrono::minutes(1), [&] { return commands_.size() >= n; })) {
+    run_.fail("command-lost", "user " + std::to_string(name_) + " got " + std::to_string(commands_.size()) + " of " +
+                                  std::to_string(n) + " commands");
   }
 }
 

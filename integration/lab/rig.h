@@ -31,6 +31,13 @@ namespace bmcpair::lab {
 constexpr uint8_t kEchoNetFn = 0x30;
 constexpr uint8_t kEchoCmd = 0x01;
 
+// What controllers on the IPMB ask system software for.
+constexpr uint8_t kCommandNetFn = 0x2c;
+constexpr uint8_t kCommandCmd = 0x01;
+// A satellite's address, unless the story says otherwise, and the device id of all of them: it tells whose an answer is.
+constexpr uint8_t kSatelliteAddress = 0x82;
+constexpr uint8_t kSatelliteDeviceId = 0x55;
+
 struct BmcOptions {
   registers::InterfaceKind kind = registers::InterfaceKind::kBt;
   bool interrupt = true;
@@ -56,6 +63,10 @@ class LabBmc final : private firmware::Observer, private hardware::TraceSink {
   void poke();
   // An event of its own, to the event message buffer and the SEL; `tag` is its last byte.
   void raise_event(uint8_t tag);
+  // A controller on the IPMB sends a command for system software (kCommandNetFn, kCommandCmd); `tag` is its data.
+  void raise_command(uint8_t tag);
+  // New firmware: another version, and one more channel.
+  void update_firmware(uint8_t channel, uint8_t medium);
   Status add_fault(faults::Rule rule);
   void clear_faults();
   uint64_t faults_fired() const;
@@ -126,7 +137,10 @@ class WatchedSmi final : public host::SmiHandlers, private host::SmiUpcalls {
   host::SmiInfo info() const override { return smi_->info(); }
   Status sender(host::SmiMessage* message) override;
   void request_events() override { smi_->request_events(); }
-  void set_need_watch(unsigned mask) override { smi_->set_need_watch(mask); }
+  void set_need_watch(unsigned mask) override {
+    watched_for_ = mask;
+    smi_->set_need_watch(mask);
+  }
   void set_maintenance_mode(bool enable) override { smi_->set_maintenance_mode(enable); }
   void set_run_to_completion(bool on) override { smi_->set_run_to_completion(on); }
   void poll() override { smi_->poll(); }
@@ -137,6 +151,8 @@ class WatchedSmi final : public host::SmiHandlers, private host::SmiUpcalls {
   // D5 that the BMC never said is counted instead of ending the run.
   void tolerate_refusals() { tolerate_refusals_ = true; }
   unsigned refusals() const { return refusals_; }
+  // What the message handler last wanted it to watch for (E.9).
+  unsigned watched_for() const { return watched_for_; }
 
  private:
   void message_received(host::SmiMessage* message) override;
@@ -149,8 +165,10 @@ class WatchedSmi final : public host::SmiHandlers, private host::SmiUpcalls {
   struct Below {
     host::SmiMessage* message;
     uint8_t netfn_lun, cmd;
+    Instant since;
   };
   std::vector<Below> below_;
+  unsigned watched_for_ = 0;
   bool down_ = false;
   bool tolerate_refusals_ = false;
   unsigned refusals_ = 0;
@@ -187,7 +205,7 @@ class LabHost {
 };
 
 // A user who sends echoes with tags of its own and keeps account: each is answered exactly once, with its own tag or a code that
-// the oracle allows.
+// the oracle allows. Requests to satellites and resets are kept account of, too.
 class LabUser {
  public:
   LabUser(Run& run, LabHost& host, LabBmc* bmc, int number, uint32_t name);
@@ -197,6 +215,12 @@ class LabUser {
 
   // False: refused at once, with an error.
   bool send();
+  // Get Device ID, by Send Message.
+  bool send_ipmb(uint8_t slave, const host::RequestOptions& options);
+  // Cold Reset or Warm Reset, as a request to the BMC.
+  bool send_reset(bool cold);
+  // Commands of kCommandNetFn, kCommandCmd that come on these channels.
+  Status receive_commands(uint32_t channels);
   // Until all that was sent has been answered; beyond `limit` of virtual time the run fails ("unanswered").
   void settle(Duration limit = std::chrono::minutes(10));
   unsigned answered() const { return answered_; }
@@ -204,6 +228,8 @@ class LabUser {
   unsigned failed() const { return answered_ - good_; }
   // Waits for so many events; one that comes twice, or never, ends the run.
   void expect_events(unsigned n);
+  // The same of commands.
+  void expect_commands(unsigned n);
   // After a panic: the BMC executed each request at most once.
   void check_executed_once();
 
@@ -214,14 +240,19 @@ class LabUser {
   const uint32_t name_;
   rt::Mutex mutex_;
   rt::WaitQueue changed_;
+  enum class Kind : uint8_t { kEcho, kIpmb, kReset };
   struct Sent {
+    Kind kind = Kind::kEcho;
     bool answered = false;
   };
+  bool submit(Kind kind, const host::Address& to, ipmi::Request request, const host::RequestOptions& options);
+  int64_t next_id(Kind kind);
   std::map<int64_t, Sent> sent_;
   int64_t ids_ = 0;
   unsigned answered_ = 0;
   unsigned good_ = 0;
   std::map<uint8_t, unsigned> events_;  // by their last byte
+  std::map<uint8_t, unsigned> commands_;
   std::unique_ptr<host::User> user_;
 };
 

@@ -28,6 +28,9 @@ namespace {
 
 // ---- reading -------------------------------------------------------------------------------------------------------
 
+// Where `ends_within` says when a run has no end, this bounds what turns without letting time pass.
+constexpr uint64_t kStepsWhereTimeJudges = 5'000'000;
+
 struct Mistake {
   int line;
   std::string what;
@@ -56,13 +59,14 @@ Duration duration_of(const YAML::Node& node, const char* what) {
   const std::string t = text_of(node, what);
   const size_t digits = t.find_first_not_of("0123456789");
   static constexpr std::pair<std::string_view, Duration> kUnits[] = {
-      {"us", std::chrono::microseconds(1)}, {"ms", milliseconds(1)}, {"s", seconds(1)}, {"min", minutes(1)}};
+      {"us", std::chrono::microseconds(1)}, {"ms", milliseconds(1)}, {"s", seconds(1)}, {"min", minutes(1)},
+      {"h", std::chrono::hours(1)}};
   if (digits != 0 && digits != std::string::npos && digits < 10) {
     for (const auto& [unit, length] : kUnits) {
       if (t.substr(digits) == unit) return std::stol(t.substr(0, digits)) * length;
     }
   }
-  wrong(node, std::string(what) + ": expected a duration, as 250us, 10ms, 3s or 5min");
+  wrong(node, std::string(what) + ": expected a duration, as 250us, 10ms, 3s, 5min or 1h");
 }
 
 std::vector<faults::Rule> rules_of(const YAML::Node& node) {
@@ -83,15 +87,21 @@ void known_keys(const YAML::Node& node, std::initializer_list<std::string_view> 
   }
 }
 
-// "3", or {user: 0, times: 3}.
+// "3", or {user: 0, times: 3}; null: once.
 void who_and_how_often(const YAML::Node& node, const char* what, Step& step) {
+  step.number = 1;
   if (node.IsMap()) {
-    known_keys(node, {"user", "times"});
     if (node["user"]) step.user = static_cast<int>(number_of(node["user"], "user", 31));
-    step.number = node["times"] ? number_of(node["times"], "times", 10000) : 1;
-  } else {
+    if (node["times"]) step.number = number_of(node["times"], "times", 10000);
+  } else if (!node.IsNull()) {
     step.number = number_of(node, what, 10000);
   }
+}
+
+// A required key of a mapping.
+YAML::Node needed(const YAML::Node& node, const char* key, const char* what) {
+  if (!node.IsMap() || !node[key]) wrong(node, std::string(what) + ": expected a mapping with " + key);
+  return node[key];
 }
 
 Step step_of(const YAML::Node& node) {
@@ -125,8 +135,38 @@ Step step_of(const YAML::Node& node) {
     s.number = number_of(value, "users", 16);
   } else if (word == "send") {
     s.kind = Kind::kSend;
-    s.number = 1;
-    if (!value.IsNull()) who_and_how_often(value, "send", s);
+    if (value.IsMap()) known_keys(value, {"user", "times"});
+    who_and_how_often(value, "send", s);
+  } else if (word == "send_ipmb") {
+    s.kind = Kind::kSendIpmb;
+    s.target = lab::kSatelliteAddress;
+    if (value.IsMap()) {
+      known_keys(value, {"user", "times", "to", "retry", "retries"});
+      if (value["to"]) s.target = number_of(value["to"], "to", 0xfe);
+      if (value["retry"]) s.duration = duration_of(value["retry"], "retry");
+      if (value["retries"]) s.retries = static_cast<int>(number_of(value["retries"], "retries", 10));
+    }
+    who_and_how_often(value, "send_ipmb", s);
+  } else if (word == "reset_command") {
+    needs_value();
+    s.kind = Kind::kResetCommand;
+    const std::string t = text_of(value, "reset_command");
+    if (t != "cold" && t != "warm") wrong(value, "reset_command: expected cold or warm");
+    s.flag = t == "cold";
+  } else if (word == "commands" || word == "expect_commands") {
+    s.kind = word == "commands" ? Kind::kCommands : Kind::kExpectCommands;
+    who_and_how_often(value, word.c_str(), s);
+    if (value.IsMap()) known_keys(value, {"user", "times"});
+  } else if (word == "update_firmware" || word == "expect_channel") {
+    needs_value();
+    s.kind = word == "update_firmware" ? Kind::kUpdateFirmware : Kind::kExpectChannel;
+    s.number = number_of(needed(value, "channel", word.c_str()), "channel", 11);
+    s.target = number_of(needed(value, "medium", word.c_str()), "medium", 0x7f);
+    known_keys(value, {"channel", "medium"});
+  } else if (word == "expect_watch") {
+    needs_value();
+    s.kind = Kind::kExpectWatch;
+    s.number = number_of(value, "expect_watch", 7);
   } else if (word == "settle") {
     s.kind = Kind::kSettle;
     s.duration = !value.IsNull() ? duration_of(value, "settle") : minutes(10);
@@ -150,9 +190,10 @@ Step step_of(const YAML::Node& node) {
     needs_value();
     s.kind = Kind::kFaultPoint;
     if (value.IsMap()) {
-      known_keys(value, {"name", "times"});
-      s.text = text_of(value["name"], "name");
+      known_keys(value, {"name", "times", "hold"});
+      s.text = text_of(needed(value, "name", "fault_point"), "name");
       s.number = value["times"] ? number_of(value["times"], "times", 1000) : 1;
+      if (value["hold"]) s.duration = duration_of(value["hold"], "hold");
     } else {
       s.text = text_of(value, "fault_point");
       s.number = 1;
@@ -186,7 +227,9 @@ Step step_of(const YAML::Node& node) {
   } else if (word == "reset") {
     needs_value();
     s.kind = Kind::kReset;
-    s.flag = text_of(value, "reset") == "cold";
+    const std::string t = text_of(value, "reset");
+    if (t != "cold" && t != "warm") wrong(value, "reset: expected cold or warm");
+    s.flag = t == "cold";
   } else if (word == "unplug") {
     only_word();
     s.kind = Kind::kUnplug;
@@ -201,13 +244,24 @@ Step step_of(const YAML::Node& node) {
     s.kind = Kind::kExpectGood;
     s.number = number_of(value, "expect_good", 10000);
   } else if (word == "receive_commands") {
-    only_word();
     s.kind = Kind::kReceiveCommands;
+    s.target = 1;  // channel 0, the primary IPMB
+    if (!value.IsNull()) {
+      if (!value.IsMap()) wrong(value, "receive_commands: expected nothing, or user and channels");
+      known_keys(value, {"user", "channels"});
+      if (value["user"]) s.user = static_cast<int>(number_of(value["user"], "user", 31));
+      if (const YAML::Node channels = value["channels"]) {
+        if (!channels.IsSequence() || channels.size() == 0) wrong(channels, "channels: expected a list of numbers");
+        s.target = 0;
+        for (const auto& c : channels) s.target |= int64_t{1} << number_of(c, "channels", 15);
+      }
+    }
   } else {
     wrong(node, "'" + word +
                     "' is no step; there is bring_up, users, send, settle, parallel, sleep, fault, clear_faults, "
                     "fault_point, events, gets_events, expect_events, identity, unregister, end_users, panic, reset, "
-                    "unplug, plug_in, recovers, expect_good, receive_commands");
+                    "unplug, plug_in, recovers, expect_good, receive_commands, send_ipmb, reset_command, commands, "
+                    "expect_commands, update_firmware, expect_channel, expect_watch");
   }
   return s;
 }
@@ -222,7 +276,7 @@ std::vector<Step> steps_of(const YAML::Node& node) {
 StoryData read(const YAML::Node& root) {
   if (!root.IsMap()) wrong(root, "expected a mapping");
   known_keys(root, {"name", "title", "source", "was", "interface", "interrupts", "steady", "tolerate_refusals", "bt", "satellite", "faults", "do",
-                    "profiles", "budget", "prove"});
+                    "profiles", "budget", "prove", "ends_within"});
   StoryData d;
   d.name = text_of(root["name"], "name");
   d.title = text_of(root["title"], "title");
@@ -241,7 +295,18 @@ StoryData read(const YAML::Node& root) {
   if (root["interrupts"]) d.interrupts = bool_of(root["interrupts"], "interrupts");
   if (root["steady"]) d.steady = bool_of(root["steady"], "steady");
   if (root["tolerate_refusals"]) d.tolerate_refusals = bool_of(root["tolerate_refusals"], "tolerate_refusals");
-  if (root["satellite"]) d.satellite = bool_of(root["satellite"], "satellite");
+  if (const YAML::Node satellite = root["satellite"]) {
+    if (satellite.IsMap()) {
+      known_keys(satellite, {"latency"});
+      d.satellite_latency = duration_of(needed(satellite, "latency", "satellite"), "latency");
+    } else if (bool_of(satellite, "satellite")) {
+      d.satellite_latency = firmware::SatelliteConfig{}.latency;
+    }
+  }
+  if (root["ends_within"]) {
+    d.time_max = duration_of(root["ends_within"], "ends_within");
+    d.steps_max = kStepsWhereTimeJudges;
+  }
   if (const YAML::Node bt = root["bt"]) {
     known_keys(bt, {"response_seconds", "retries"});
     if (bt["response_seconds"]) d.bt_response_seconds = static_cast<unsigned>(number_of(bt["response_seconds"], "response_seconds", 255));
@@ -287,7 +352,12 @@ class Player {
     b.faults = data.faults;
     if (data.bt_response_seconds) b.firmware.bt_response_seconds = static_cast<uint8_t>(*data.bt_response_seconds);
     if (data.bt_retries) b.firmware.bt_retries = static_cast<uint8_t>(*data.bt_retries);
-    if (data.satellite) b.firmware.satellites.emplace_back();
+    if (data.satellite_latency) {
+      firmware::SatelliteConfig& satellite = b.firmware.satellites.emplace_back();
+      satellite.address = lab::kSatelliteAddress;
+      satellite.identity.device_id = lab::kSatelliteDeviceId;
+      satellite.latency = *data.satellite_latency;
+    }
     bmc_ = std::make_unique<LabBmc>(run, std::move(b));
     HostOptions h;
     h.profile = &profile;
@@ -314,11 +384,13 @@ class Player {
   }
 
   static std::string name_of(const Step& s) {
-    static constexpr std::array kNames = {"bring_up",   "users",       "send",     "settle",        "parallel",
-                                          "sleep",      "fault",       "clear_faults", "fault_point", "events",
-                                          "gets_events", "expect_events", "pretimeout", "identity",  "unregister",
-                                          "end_users",  "panic",       "reset",    "unplug",        "plug_in",
-                                          "recovers",   "expect_good", "expect_executed", "receive_commands"};
+    static constexpr std::array kNames = {
+        "bring_up",       "users",       "send",          "settle",           "parallel",        "sleep",
+        "fault",          "clear_faults", "fault_point",  "events",           "gets_events",     "expect_events",
+        "identity",       "unregister",  "end_users",     "panic",            "reset",           "unplug",
+        "plug_in",        "recovers",    "expect_good",   "receive_commands", "send_ipmb",       "reset_command",
+        "commands",       "expect_commands", "update_firmware", "expect_channel", "expect_watch"};
+    static_assert(kNames.size() == static_cast<size_t>(Step::Kind::kCount));
     return kNames[static_cast<size_t>(s.kind)];
   }
 
@@ -371,7 +443,7 @@ class Player {
         return;
       case Kind::kClearFaults: bmc_->clear_faults(); return;
       case Kind::kFaultPoint:
-        rt::World::current()->allow_fault(s.text, static_cast<unsigned>(s.number));
+        rt::World::current()->allow_fault(s.text, static_cast<unsigned>(s.number), s.duration);
         return;
       case Kind::kEvents:
         for (int64_t i = 0; i < s.number; ++i) bmc_->raise_event(static_cast<uint8_t>(++events_));
@@ -382,7 +454,6 @@ class Player {
         });
         return;
       case Kind::kExpectEvents: each_user(s, [&](LabUser& u) { u.expect_events(static_cast<unsigned>(s.number)); }); return;
-      case Kind::kPretimeout: return;
       case Kind::kIdentity: {
         auto id = host_->handler().identity(number_);
         if (!id && !s.flag) run_.fail("identity", "the BMC's identity cannot be had: " + id.error().to_string());
@@ -407,12 +478,46 @@ class Player {
           }
         });
         return;
-      case Kind::kExpectExecuted: return;
       case Kind::kReceiveCommands:
         each_user(s, [&](LabUser& u) {
-          if (Status st = u.user().register_for_cmd(0x2c, 0x01, 1); !st) run_.fail("setup", st.error().to_string());
+          if (Status st = u.receive_commands(static_cast<uint32_t>(s.target)); !st) run_.fail("setup", st.error().to_string());
         });
         return;
+      case Kind::kSendIpmb: {
+        host::RequestOptions o;
+        o.retry_time = s.duration;
+        o.retries = s.retries;
+        for (int64_t i = 0; i < s.number; ++i) {
+          each_user(s, [&](LabUser& u) { u.send_ipmb(static_cast<uint8_t>(s.target), o); });
+        }
+        return;
+      }
+      case Kind::kResetCommand: each_user(s, [&](LabUser& u) { u.send_reset(s.flag); }); return;
+      case Kind::kCommands:
+        for (int64_t i = 0; i < s.number; ++i) bmc_->raise_command(static_cast<uint8_t>(++commands_));
+        return;
+      case Kind::kExpectCommands:
+        each_user(s, [&](LabUser& u) { u.expect_commands(static_cast<unsigned>(s.number)); });
+        return;
+      case Kind::kUpdateFirmware:
+        bmc_->update_firmware(static_cast<uint8_t>(s.number), static_cast<uint8_t>(s.target));
+        return;
+      case Kind::kExpectChannel: {
+        const auto channels = host_->handler().channels(number_);
+        const int medium = channels ? (*channels)[static_cast<size_t>(s.number)].medium : -1;
+        if (medium != s.target) {
+          run_.fail("channels", "channel " + std::to_string(s.number) + " is of medium " + std::to_string(medium) +
+                                    ", and the BMC says " + std::to_string(s.target));
+        }
+        return;
+      }
+      case Kind::kExpectWatch:
+        if (host_->smi() && host_->smi()->watched_for() != static_cast<unsigned>(s.number)) {
+          run_.fail("watch", "the system interface still has to watch for " + std::to_string(host_->smi()->watched_for()) +
+                                 " (E.9), where nobody wants but " + std::to_string(s.number));
+        }
+        return;
+      case Kind::kCount: return;
     }
   }
 
@@ -463,6 +568,7 @@ class Player {
   std::unique_ptr<LabHost> host_;
   int number_ = -1;
   unsigned events_ = 0;
+  unsigned commands_ = 0;
   std::vector<std::unique_ptr<LabUser>> users_;
 };
 
@@ -485,6 +591,7 @@ class Story final : public Exhibit {
     rt::WorldOptions world;
     world.stalls = !data_.steady;
     world.steps_max = data_.steps_max;
+    world.time_max = data_.time_max;
     return lab::run_world(director, options, world, [&](Run& run) { Player(run, data_, profiles_[i]).play(); });
   }
 

@@ -35,7 +35,6 @@ struct Step {
     kEvents,
     kGetsEvents,
     kExpectEvents,
-    kPretimeout,
     kIdentity,
     kUnregister,
     kEndUsers,
@@ -45,14 +44,23 @@ struct Step {
     kPlugIn,
     kRecovers,
     kExpectGood,
-    kExpectExecuted,
     kReceiveCommands,
+    kSendIpmb,
+    kResetCommand,
+    kCommands,
+    kExpectCommands,
+    kUpdateFirmware,
+    kExpectChannel,
+    kExpectWatch,
+    kCount,
   };
   Kind kind{};
   int user = -1;  // -1: all
   int64_t number = 0;
   bool flag = false;
   Duration duration{0};
+  int64_t target = 0;  // a slave address, channels, a medium
+  int retries = -1;
   std::string text;
   std::vector<faults::Rule> rules;
   std::vector<std::vector<Step>> branches;
@@ -66,12 +74,13 @@ struct StoryData {
   bool tolerate_refusals = false;
   std::vector<faults::Rule> faults;
   std::optional<unsigned> bt_response_seconds, bt_retries;
-  bool satellite = false;
+  std::optional<Duration> satellite_latency;  // null: there is no satellite
   std::vector<Step> steps;
   std::vector<Expectation> expectations;
   uint64_t budget = 2000;
   int prove_preemptions = -1;
   uint64_t steps_max = rt::WorldOptions{}.steps_max;
+  Duration time_max = rt::WorldOptions{}.time_max;
 };
 
 // Errors: kInvalidArgument, with file, line and what was expected.
