@@ -331,7 +331,7 @@ class Ctl {
     arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
     // `health --wait` tries again so often; everything else tries once.
     arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 8000);  // also what one try to connect may take, if nobody refuses it
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
     stub_ = v1::Control::NewStub(grpc::CreateCustomChannel(address_, credentials, arguments));
   }
