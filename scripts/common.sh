@@ -7,13 +7,16 @@ started=$SECONDS
 say() { printf '%s[%4ds] %s%s\n' "$bold" $((SECONDS - started)) "$*" "$plain"; }
 die() { printf '%serror:%s %s\n' "$red" "$plain" "$*" >&2; exit 1; }
 
-# Installs the packages of scripts/packages.txt that are missing.
+# Installs the packages of scripts/packages.txt that are missing; of "a|b" a, where neither is there.
 install_packages() {
   command -v dpkg-query >/dev/null || die "this script installs Debian packages, and dpkg is not here; see scripts/packages.txt for what is needed"
-  local missing=() package
+  local missing=() package alternative
   while read -r package; do
     case "$package" in ''|'#'*) continue ;; esac
-    [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    for alternative in ${package//|/ }; do
+      [ "$(dpkg-query -W -f='${db:Status-Status}' "$alternative" 2>/dev/null)" = installed ] && continue 2
+    done
+    missing+=("${package%%|*}")
   done <"$root/scripts/packages.txt"
   [ ${#missing[@]} -eq 0 ] && return 0
   local sudo=()
