@@ -27,9 +27,11 @@ Result<std::string> preload_value() {
   if (library->find_first_of(" :$") != std::string::npos) {
     return Error{ErrorCode::kNotSupported, *library + ": LD_PRELOAD cannot hold a path with a blank, ':' or '$'; install it elsewhere"};
   }
-  // The loader of a 32 bit program would complain about the one for 64 bits: $LIB names a folder of each kind.
+  // The loader of a 32 bit program would complain about the one for 64 bits: $LIB names a folder of each kind, the names being
+  // Debian's.
   const std::filesystem::path folder = std::filesystem::path(*library).parent_path();
-  if (::access((folder / "lib/i386-linux-gnu" / kPreloadLibrary).c_str(), R_OK) == 0 &&
+  if (::access("/lib/x86_64-linux-gnu/libc.so.6", F_OK) == 0 &&
+      ::access((folder / "lib/i386-linux-gnu" / kPreloadLibrary).c_str(), R_OK) == 0 &&
       ::access((folder / "lib/x86_64-linux-gnu" / kPreloadLibrary).c_str(), R_OK) == 0) {
     return (folder / "$LIB" / kPreloadLibrary).string();
   }

@@ -54,10 +54,15 @@ int wait_for(int fd, short events, int64_t deadline_ms) {
 
 // Bytes, 0 when the other side has closed, or an errno below 0.
 long receive(int fd, uint8_t* into, size_t size, int64_t deadline_ms) {
-  for (;;) {
+  for (bool reset = false;;) {
     const long got = ::syscall(SYS_recvfrom, fd, into, size, MSG_DONTWAIT, nullptr, nullptr);
     if (got >= 0) return got;
     if (errno == EINTR) continue;
+    // Whoever closed without having read what we sent: what it said first comes after the error.
+    if (errno == ECONNRESET && !reset) {
+      reset = true;
+      continue;
+    }
     if (errno != EAGAIN) return -errno;
     if (int error = wait_for(fd, POLLIN, deadline_ms)) return -error;
   }
@@ -204,7 +209,8 @@ int connect_and_greet(int fd, const char* socket_path, uint16_t device, OpenFail
   Hello hello;
   hello.device = device;
   error = send_with(fd, packet, encode(hello, packet), nullptr, 0, deadline);
-  const long got = error ? -error : preload::receive(fd, packet, sizeof packet, deadline);
+  // One that has closed already may have said why.
+  const long got = error && error != ENODEV ? -error : preload::receive(fd, packet, sizeof packet, deadline);
   if (got <= 0) {
     line << socket_path << ": the server ended, or does not answer";
     return ENXIO;
