@@ -788,8 +788,19 @@ TEST(StartUp, FailsAtEachStepThatIsAskedFor) {
 
 // ---- run to completion -----------------------------------------------------------------------------------------------
 
+// Nobody is stopped here as he is in a panic, so whoever drives the machine is respected, whatever the profile does (G-38).
+struct WithWorkers : Pair {
+  WithWorkers(InterfaceKind kind, bool interrupt, std::string_view profile) : Pair(kind, interrupt, profile) {
+    own.si_panic_ignores_owner = false;
+    options.profile = &own;
+    make();
+  }
+  ~WithWorkers() { si.reset(); }
+  state_machine::Profile own = *options.profile;
+};
+
 TEST_P(Kinds, RunToCompletionWithoutWorkers) {
-  Pair p(kind(), interrupt(), profile());
+  WithWorkers p(kind(), interrupt(), profile());
   ASSERT_TRUE(p.up());
   expect_device_id(p.upper->call(*p.si, kGetDeviceId));
   p.si->set_run_to_completion(true);
@@ -810,7 +821,7 @@ TEST_P(Kinds, RunToCompletionWithoutWorkers) {
 }
 
 TEST_P(Kinds, FinishInAPanicWhatWasInFlight) {
-  Pair p(kind(), interrupt(), profile());
+  WithWorkers p(kind(), interrupt(), profile());
   ASSERT_TRUE(p.up());
   p.bmc->change([](auto& f) { f.deaf = true; });
   SmiMessage m;
