@@ -103,7 +103,8 @@ class LabBmc::Port final : public registers::RegisterPort {
   LabBmc& bmc_;
 };
 
-LabBmc::LabBmc(Run& run, BmcOptions options) : run_(run), options_(std::move(options)) {
+LabBmc::LabBmc(Run& run, BmcOptions options)
+    : run_(run), options_(std::move(options)), judge_(options_.kind), judged_(options_.judge_host) {
   make_what_is_made_once();
   hardware::InterfaceOptions hardware_options;
   hardware_options.kind = options_.kind;
@@ -136,7 +137,11 @@ LabBmc::~LabBmc() {
   w->join(*interrupt_task_, Site("end of the BMC"));
 }
 
-std::unique_ptr<registers::RegisterPort> LabBmc::port() { return std::make_unique<Port>(*this); }
+std::unique_ptr<registers::RegisterPort> LabBmc::port() {
+  let_go_ = false;
+  judge_.forget();
+  return std::make_unique<Port>(*this);
+}
 
 unsigned LabBmc::said(uint8_t netfn, uint8_t cmd, uint8_t cc) const {
   auto at = said_.find({static_cast<uint8_t>(netfn & ~1), cmd, cc});
@@ -225,6 +230,7 @@ void LabBmc::unplug() {
 
 void LabBmc::plug_in() {
   hardware_->forget_host(rt::now());
+  judge_.forget();
   link_.up = true;
   ++link_.generation;
   link_.reason.clear();
@@ -234,10 +240,17 @@ void LabBmc::plug_in() {
   rt::World::current()->wake_all(this);
 }
 
+void LabBmc::begin_host_access() {
+  ++host_accesses_;
+  if (let_go_) run_.fail("after-shutdown", "the registers are accessed after the system interface's shutdown returned");
+  look_at_flags();
+}
+
 uint8_t LabBmc::host_read(uint16_t offset) {
   auto& w = *rt::World::current();
   w.advance(kAccess);
   if (!link_.up) return 0xff;
+  begin_host_access();
   const Instant before = hardware_->next_due();
   const uint8_t value = hardware_->host_read(offset, w.now());
   w.note(static_cast<uint64_t>(offset) << 8 | value);
@@ -254,6 +267,7 @@ void LabBmc::host_write(uint16_t offset, uint8_t value) {
   auto& w = *rt::World::current();
   w.advance(kAccess);
   if (!link_.up) return;
+  begin_host_access();
   const Instant before = hardware_->next_due();
   hardware_->host_write(offset, value, w.now());
   w.note(0x10000u | static_cast<uint64_t>(offset) << 8 | value);
@@ -354,6 +368,7 @@ void LabBmc::step(Instant now) {
   if (offline_at_ <= now) {
     offline_at_ = kNever;
     taken_.clear();
+    judge_.disturbed();
     hardware_->go_offline(now);
     run_.tell("BMC goes offline");
   }
@@ -363,6 +378,7 @@ void LabBmc::step(Instant now) {
     run_.tell("BMC is online again");
   }
   if (hardware_->next_due() <= now) {
+    look_at_flags();
     if (auto taken = hardware_->step(now)) {
       taken_.push_back(std::move(*taken));
       drawn_ = false;
@@ -405,6 +421,8 @@ void LabBmc::execute(hardware::TakenRequest taken) {
     if (request->netfn == kEchoNetFn && request->cmd == kEchoCmd) {
       ++executed_[tag_of(request->data)];
       answer = ipmi::encode(*request, ipmi::Response{ipmi::CompletionCode::kOk, request->data});
+    } else if (options_.endless_events && request->netfn == ipmi::kNetFnApp && request->cmd == 0x35) {
+      answer = ipmi::encode(*request, ipmi::Response{ipmi::CompletionCode::kOk, Bytes(16, 0x5a)});
     } else {
       answer = ipmi::encode(*request, firmware_->execute(*request, context, now));
     }
@@ -450,6 +468,7 @@ void LabBmc::settle(bool for_answer) {
     if (!for_answer) {
       offline_at_ = kNever;
       taken_.clear();
+      judge_.disturbed();
       hardware_->go_offline(now);
     }
   }
@@ -461,6 +480,10 @@ void LabBmc::on_change(const firmware::Change& change) {
 }
 
 void LabBmc::on_access(const Access& access) {
+  if (judged_) {
+    if (auto wrong = judge_.judge(access, flags_before_)) run_.fail("registers", *std::move(wrong));
+    flags_before_ = access.flags_after;
+  }
   auto& w = *rt::World::current();
   w.note(static_cast<uint64_t>(access.face == Access::Face::kBmc) << 20 | static_cast<uint64_t>(access.flags_after) << 8 |
          access.value);
@@ -491,6 +514,9 @@ Status WatchedSmi::start_processing(host::SmiUpcalls& upcalls) {
 
 Status WatchedSmi::sender(host::SmiMessage* message) {
   if (down_) run_.fail("after-shutdown", "a message is handed to a system interface that was shut down");
+  if (std::any_of(below_.begin(), below_.end(), [&](const Below& b) { return b.message == message; })) {
+    run_.fail("message-reused", "a message is written and handed down again while the layer below still has it");
+  }
   below_.push_back({message, message->data[0], message->data[1], rt::now()});
   if (run_.options.story) run_.tell("Send " + to_hex(ByteView(message->data, message->data_size)));
   Status s = smi_->sender(message);
@@ -543,6 +569,7 @@ void WatchedSmi::message_received(host::SmiMessage* message) {
 void WatchedSmi::shutdown() {
   smi_->shutdown();
   down_ = true;
+  if (bmc_) bmc_->host_let_go();
   if (!below_.empty()) {
     run_.fail("exactly-once", "shut down with a message that was never answered: " +
                                   to_hex(Bytes{below_[0].netfn_lun, below_[0].cmd}));
@@ -576,8 +603,34 @@ host::MessageHandlerOptions with_log(host::MessageHandlerOptions options, Run& r
 
 }  // namespace
 
+bool is_hardened(const state_machine::Profile& profile) {
+  const auto flags = state_machine::profile_flags();
+  return std::all_of(flags.begin(), flags.end(), [&](const state_machine::ProfileFlag& f) {
+    return profile.*f.member == state_machine::hardened().*f.member;
+  });
+}
+
+void NumberBook::given(int number, uint64_t begun) {
+  if (std::find(taken_.begin(), taken_.end(), number) != taken_.end()) {
+    run_.fail("numbers", "number " + std::to_string(number) + " is given twice (I0-5)");
+  }
+  for (int lower = 0; lower < number; ++lower) {
+    if (std::find(taken_.begin(), taken_.end(), lower) != taken_.end()) continue;
+    const auto since = free_since_.find(lower);
+    if (since != free_since_.end() && since->second > begun) continue;  // it may have come too late
+    run_.fail("numbers", "number " + std::to_string(number) + " is given while " + std::to_string(lower) + " is free (I0-5)");
+  }
+  taken_.push_back(number);
+  ++changes_;
+}
+
+void NumberBook::going(int number) {
+  std::erase(taken_, number);
+  free_since_[number] = ++changes_;
+}
+
 LabHost::LabHost(Run& run, HostOptions options)
-    : run_(run), options_(std::move(options)), handler_(with_log(options_.handler, run_, log_, options_.profile)) {}
+    : run_(run), options_(std::move(options)), numbers_(run), handler_(with_log(options_.handler, run_, log_, options_.profile)) {}
 
 Result<int> LabHost::bring_up(LabBmc& bmc) {
   host::SystemInterfaceOptions o = options_.interface;
@@ -588,16 +641,24 @@ Result<int> LabHost::bring_up(LabBmc& bmc) {
     log_.push_back(std::move(line));
   };
   system_interface_ = std::make_shared<host::SystemInterface>(bmc.port(), std::move(o));
-  watched_ = std::make_shared<WatchedSmi>(run_, system_interface_, &bmc);
+  if (!options_.profile || is_hardened(*options_.profile)) bmc.judge_host();
+  watched_ = std::make_shared<WatchedSmi>(run_, options_.tamper ? options_.tamper(system_interface_) : system_interface_, &bmc);
   if (options_.tolerate_refusals) watched_->tolerate_refusals();
   if (Status s = system_interface_->bring_up(); !s) return s.error();
+  const uint64_t begun = numbers_.begin();
   auto number = handler_.register_smi(watched_);
   if (!number) {
     handler_.unregister_failed(*watched_);
     return number;
   }
+  numbers_.given(*number, begun);
   ++run_.bring_ups;
   return number;
+}
+
+Status LabHost::unregister(int number) {
+  numbers_.going(number);
+  return handler_.unregister_smi(number);
 }
 
 bool LabHost::logged(std::string_view part) const {
@@ -609,22 +670,30 @@ bool LabHost::logged(std::string_view part) const {
 LabUser::LabUser(Run& run, LabHost& host, LabBmc* bmc, int number, uint32_t name) : run_(run), bmc_(bmc), name_(name) {
   host::UserHandlers handlers;
   handlers.receive = [this](host::RecvMessage m) { receive(std::move(m)); };
+  handlers.shutdown = [this] {
+    check_alive("is told twice that it has ended");
+    told_of_the_end_ = true;
+  };
   if (auto user = host.handler().create_user(number, std::move(handlers))) user_ = std::move(*user);
 }
 
 LabUser::~LabUser() = default;
 
-int64_t LabUser::next_id(Kind kind) {
+int64_t LabUser::next_id(Kind kind, const ipmi::Request& request) {
   rt::LockGuard lock(mutex_);
-  sent_[++ids_].kind = kind;
+  sent_[++ids_] = {kind, request.netfn, request.cmd, false};
   return ids_;
 }
 
+void LabUser::check_alive(const char* what) {
+  if (told_of_the_end_) run_.fail("after-shutdown", "user " + std::to_string(name_) + ' ' + what + ", after its last callback (H4-2)");
+}
+
 bool LabUser::submit(Kind kind, const host::Address& to, ipmi::Request request, const host::RequestOptions& options) {
-  const int64_t id = next_id(kind);
+  const int64_t id = next_id(kind, request);
   if (kind == Kind::kEcho) {
     const uint64_t tag = static_cast<uint64_t>(name_) << 32 | static_cast<uint64_t>(id);
-    request.data.resize(8);
+    if (request.data.size() < 8) request.data.resize(8);
     for (size_t i = 0; i < 8; ++i) request.data[i] = static_cast<uint8_t>(tag >> (56 - 8 * i));
   }
   const Status s = user_->request(to, id, request, options);
@@ -636,8 +705,8 @@ bool LabUser::submit(Kind kind, const host::Address& to, ipmi::Request request, 
   return false;
 }
 
-bool LabUser::send() {
-  return submit(Kind::kEcho, host::SystemInterfaceAddress{}, ipmi::Request{kEchoNetFn, 0, kEchoCmd, {}}, {});
+bool LabUser::send(size_t bytes) {
+  return submit(Kind::kEcho, host::SystemInterfaceAddress{}, ipmi::Request{kEchoNetFn, 0, kEchoCmd, Bytes(bytes, 0xa5)}, {});
 }
 
 bool LabUser::send_ipmb(uint8_t slave, const host::RequestOptions& options) {
@@ -655,8 +724,13 @@ Status LabUser::receive_commands(uint32_t channels) {
 
 void LabUser::receive(host::RecvMessage m) {
   rt::LockGuard lock(mutex_);
+  check_alive("hears");
   if (m.type == host::RecvType::kAsyncEvent) {
     const uint8_t tag = m.data.empty() ? 0 : m.data.back();
+    if (!events_.empty() && events_.rbegin()->first > tag) {
+      run_.fail("event-order", "user " + std::to_string(name_) + " gets event " + std::to_string(tag) + " after event " +
+                                   std::to_string(events_.rbegin()->first));
+    }
     if (++events_[tag] > 1) run_.fail("event-twice", "user " + std::to_string(name_) + " gets event " + std::to_string(tag) + " twice");
     changed_.wake_all();
     return;
@@ -680,6 +754,9 @@ void LabUser::receive(host::RecvMessage m) {
               (m.failed ? ", the driver's own" : ""));
   }
   const bool good = !m.failed && !m.data.empty() && m.data[0] == 0;
+  if (good && (m.netfn != (at->second.netfn | 1) || m.cmd != at->second.cmd)) {
+    run_.fail("own-answer", which + " is answered with NetFn and command " + to_hex(Bytes{m.netfn, m.cmd}));
+  }
   if (good && at->second.kind == Kind::kIpmb) {
     if (m.data.size() < 2 || m.data[1] != kSatelliteDeviceId) {
       run_.fail("own-answer", which + " to a satellite is answered with " + to_hex(m.data) + ", which is not its device id");
@@ -718,6 +795,13 @@ void LabUser::expect_commands(unsigned n) {
   if (!changed_.wait_until(lock, rt::now() + std::chrono::minutes(1), [&] { return commands_.size() >= n; })) {
     run_.fail("command-lost", "user " + std::to_string(name_) + " got " + std::to_string(commands_.size()) + " of " +
                                   std::to_string(n) + " commands");
+  }
+}
+
+void LabUser::check_charges() {
+  const int charged = user_->outstanding_messages();
+  if (charged < 0) {
+    run_.fail("charge", "user " + std::to_string(name_) + " has " + std::to_string(charged) + " messages outstanding");
   }
 }
 

@@ -20,6 +20,7 @@
 #include "host_driver/message_handler/smi.h"
 #include "host_driver/state_machine/state_machine.h"
 #include "host_driver/system_interface/system_interface.h"
+#include "integration/lab/register_judge.h"
 #include "integration/lab/world.h"
 #include "proto/registers/register_port.h"
 
@@ -44,6 +45,8 @@ struct BmcOptions {
   firmware::BmcConfig firmware;
   std::vector<faults::Rule> faults;
   bool steady = false;  // its latencies are as usual, always
+  bool judge_host = false;  // whatever the profile; LabHost asks for it where it is hardened
+  bool endless_events = false;  // Read Event Message Buffer always has one more
 };
 
 class LabBmc final : private firmware::Observer, private hardware::TraceSink {
@@ -70,6 +73,12 @@ class LabBmc final : private firmware::Observer, private hardware::TraceSink {
   Status add_fault(faults::Rule rule);
   void clear_faults();
   uint64_t faults_fired() const;
+  // The host's register accesses are looked at: oracle "registers".
+  void judge_host() { judged_ = true; }
+  // The driver says that it has let go of the registers: an access from here on is "after-shutdown".
+  void host_let_go() { let_go_ = true; }
+  uint64_t host_accesses() const { return host_accesses_; }
+  bool wants_attention() const { return firmware_->attention(); }
   void unplug();  // the link goes down
   void plug_in();
 
@@ -90,9 +99,18 @@ class LabBmc final : private firmware::Observer, private hardware::TraceSink {
 
   uint8_t host_read(uint16_t offset);
   void host_write(uint16_t offset, uint8_t value);
+  void begin_host_access();
+  void look_at_flags() {
+    if (judged_) flags_before_ = hardware_->peek_flags();
+  }
 
   Run& run_;
   const BmcOptions options_;
+  RegisterJudge judge_;
+  bool judged_;
+  uint8_t flags_before_ = 0;
+  bool let_go_ = false;
+  uint64_t host_accesses_ = 0;
   std::unique_ptr<hardware::Interface> hardware_;
   std::unique_ptr<firmware::Bmc> firmware_;
   std::shared_ptr<Chooser> chooser_;
@@ -130,7 +148,7 @@ class LabBmc final : private firmware::Observer, private hardware::TraceSink {
 // its own answer; D5 comes only where the BMC said it; nothing comes after shutdown.
 class WatchedSmi final : public host::SmiHandlers, private host::SmiUpcalls {
  public:
-  WatchedSmi(Run& run, std::shared_ptr<host::SmiHandlers> smi, const LabBmc* bmc)
+  WatchedSmi(Run& run, std::shared_ptr<host::SmiHandlers> smi, LabBmc* bmc)
       : run_(run), smi_(std::move(smi)), bmc_(bmc) {}
 
   Status start_processing(host::SmiUpcalls& upcalls) override;
@@ -160,7 +178,7 @@ class WatchedSmi final : public host::SmiHandlers, private host::SmiUpcalls {
 
   Run& run_;
   const std::shared_ptr<host::SmiHandlers> smi_;
-  const LabBmc* const bmc_;
+  LabBmc* const bmc_;
   host::SmiUpcalls* up_ = nullptr;
   struct Below {
     host::SmiMessage* message;
@@ -175,8 +193,30 @@ class WatchedSmi final : public host::SmiHandlers, private host::SmiUpcalls {
   std::map<std::pair<uint8_t, uint8_t>, unsigned> refused_;
 };
 
+// All flags are; old state machines break rules that are watched here, and their stories are about what comes of it.
+bool is_hardened(const state_machine::Profile& profile);
+
+// The numbers of interfaces: unique, and the lowest that is free (I0-5).
+class NumberBook {
+ public:
+  explicit NumberBook(Run& run) : run_(run) {}
+  // Around a registration: a number that was free throughout is told from one that became so meanwhile.
+  uint64_t begin() const { return changes_; }
+  void given(int number, uint64_t begun);
+  // Before it is given back.
+  void going(int number);
+
+ private:
+  Run& run_;
+  uint64_t changes_ = 0;
+  std::map<int, uint64_t> free_since_;  // of numbers that were given before
+  std::vector<int> taken_;
+};
+
 struct HostOptions {
   const state_machine::Profile* profile = nullptr;
+  // Something between the system interface and who watches it: a defect that an oracle must see.
+  std::function<std::shared_ptr<host::SmiHandlers>(std::shared_ptr<host::SmiHandlers>)> tamper;
   host::MessageHandlerOptions handler;
   host::SystemInterfaceOptions interface;
   bool tolerate_refusals = false;  // WatchedSmi's
@@ -189,6 +229,7 @@ class LabHost {
   host::MessageHandler& handler() { return handler_; }
   // Brings the BMC's interface up and registers it; the message handler's number.
   Result<int> bring_up(LabBmc& bmc);
+  Status unregister(int number);
   host::SystemInterface* system_interface() { return system_interface_.get(); }
   WatchedSmi* smi() { return watched_.get(); }
   // What the log said.
@@ -201,6 +242,7 @@ class LabHost {
   std::vector<std::string> log_;
   std::shared_ptr<host::SystemInterface> system_interface_;
   std::shared_ptr<WatchedSmi> watched_;
+  NumberBook numbers_;
   host::MessageHandler handler_;
 };
 
@@ -214,7 +256,7 @@ class LabUser {
   host::User& user() { return *user_; }
 
   // False: refused at once, with an error.
-  bool send();
+  bool send(size_t bytes = 8);  // of data, the tag first
   // Get Device ID, by Send Message.
   bool send_ipmb(uint8_t slave, const host::RequestOptions& options);
   // Cold Reset or Warm Reset, as a request to the BMC.
@@ -230,6 +272,8 @@ class LabUser {
   void expect_events(unsigned n);
   // The same of commands.
   void expect_commands(unsigned n);
+  // What counts against the user's limit was given back, neither more nor less (G-53, G-57).
+  void check_charges();
   // After a panic: the BMC executed each request at most once.
   void check_executed_once();
 
@@ -243,16 +287,19 @@ class LabUser {
   enum class Kind : uint8_t { kEcho, kIpmb, kReset };
   struct Sent {
     Kind kind = Kind::kEcho;
+    uint8_t netfn = 0, cmd = 0;
     bool answered = false;
   };
   bool submit(Kind kind, const host::Address& to, ipmi::Request request, const host::RequestOptions& options);
-  int64_t next_id(Kind kind);
+  int64_t next_id(Kind kind, const ipmi::Request& request);
+  void check_alive(const char* what);
   std::map<int64_t, Sent> sent_;
   int64_t ids_ = 0;
   unsigned answered_ = 0;
   unsigned good_ = 0;
   std::map<uint8_t, unsigned> events_;  // by their last byte
   std::map<uint8_t, unsigned> commands_;
+  bool told_of_the_end_ = false;
   std::unique_ptr<host::User> user_;
 };
 

@@ -15,6 +15,7 @@ const std::vector<const Exhibit*>& exhibits() {
     add(interface_list());
     add(cross_calls());
     add(end_points());
+    add(machines());
     auto* out = new std::vector<const Exhibit*>;
     for (const auto& e : owned) out->push_back(e.get());
     std::sort(out->begin(), out->end(), [](const Exhibit* a, const Exhibit* b) { return a->name() < b->name(); });

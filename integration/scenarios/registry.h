@@ -76,5 +76,6 @@ Exhibits stories();         // of stories/*.yaml
 Exhibits interface_list();  // discussion 0
 Exhibits cross_calls();  // cross_call.cc
 Exhibits end_points();   // end_points.cc
+Exhibits machines();     // machines.cc
 
 }  // namespace bmcpair::scenarios

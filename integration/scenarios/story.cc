@@ -135,7 +135,11 @@ Step step_of(const YAML::Node& node) {
     s.number = number_of(value, "users", 16);
   } else if (word == "send") {
     s.kind = Kind::kSend;
-    if (value.IsMap()) known_keys(value, {"user", "times"});
+    s.target = 8;
+    if (value.IsMap()) {
+      known_keys(value, {"user", "times", "bytes"});
+      if (value["bytes"]) s.target = std::max<int64_t>(number_of(value["bytes"], "bytes", 270), 8);
+    }
     who_and_how_often(value, "send", s);
   } else if (word == "send_ipmb") {
     s.kind = Kind::kSendIpmb;
@@ -163,6 +167,13 @@ Step step_of(const YAML::Node& node) {
     s.number = number_of(needed(value, "channel", word.c_str()), "channel", 11);
     s.target = number_of(needed(value, "medium", word.c_str()), "medium", 0x7f);
     known_keys(value, {"channel", "medium"});
+  } else if (word == "expect_accesses") {
+    needs_value();
+    s.kind = Kind::kExpectAccesses;
+    s.number = number_of(value, "expect_accesses", 1'000'000);
+  } else if (word == "attention_served") {
+    only_word();
+    s.kind = Kind::kAttentionServed;
   } else if (word == "expect_watch") {
     needs_value();
     s.kind = Kind::kExpectWatch;
@@ -218,9 +229,13 @@ Step step_of(const YAML::Node& node) {
     s.kind = Kind::kPanic;
     s.text = "Oops: a panic";
     if (value.IsMap()) {
-      known_keys(value, {"reason", "may_be_lost"});
+      known_keys(value, {"reason", "may_be_lost", "stop"});
       if (value["reason"]) s.text = text_of(value["reason"], "reason");
       if (value["may_be_lost"]) s.flag = bool_of(value["may_be_lost"], "may_be_lost");
+      if (value["stop"]) {
+        if (text_of(value["stop"], "stop") != "at_once") wrong(value["stop"], "stop: expected at_once");
+        s.at_once = true;
+      }
     } else if (!value.IsNull()) {
       s.text = text_of(value, "panic");
     }
@@ -261,7 +276,7 @@ Step step_of(const YAML::Node& node) {
                     "' is no step; there is bring_up, users, send, settle, parallel, sleep, fault, clear_faults, "
                     "fault_point, events, gets_events, expect_events, identity, unregister, end_users, panic, reset, "
                     "unplug, plug_in, recovers, expect_good, receive_commands, send_ipmb, reset_command, commands, "
-                    "expect_commands, update_firmware, expect_channel, expect_watch");
+                    "expect_commands, update_firmware, expect_channel, expect_watch, expect_accesses, attention_served");
   }
   return s;
 }
@@ -276,7 +291,7 @@ std::vector<Step> steps_of(const YAML::Node& node) {
 StoryData read(const YAML::Node& root) {
   if (!root.IsMap()) wrong(root, "expected a mapping");
   known_keys(root, {"name", "title", "source", "was", "interface", "interrupts", "steady", "tolerate_refusals", "bt", "satellite", "faults", "do",
-                    "profiles", "budget", "prove", "ends_within"});
+                    "profiles", "budget", "prove", "ends_within", "steps_max", "endless_events"});
   StoryData d;
   d.name = text_of(root["name"], "name");
   d.title = text_of(root["title"], "title");
@@ -295,6 +310,7 @@ StoryData read(const YAML::Node& root) {
   if (root["interrupts"]) d.interrupts = bool_of(root["interrupts"], "interrupts");
   if (root["steady"]) d.steady = bool_of(root["steady"], "steady");
   if (root["tolerate_refusals"]) d.tolerate_refusals = bool_of(root["tolerate_refusals"], "tolerate_refusals");
+  if (root["endless_events"]) d.endless_events = bool_of(root["endless_events"], "endless_events");
   if (const YAML::Node satellite = root["satellite"]) {
     if (satellite.IsMap()) {
       known_keys(satellite, {"latency"});
@@ -333,6 +349,7 @@ StoryData read(const YAML::Node& root) {
     wrong(profiles, "profiles: the last must be hardened");
   }
   if (root["budget"]) d.budget = static_cast<uint64_t>(number_of(root["budget"], "budget", 1'000'000));
+  if (root["steps_max"]) d.steps_max = static_cast<uint64_t>(number_of(root["steps_max"], "steps_max", 100'000'000));
   if (root["prove"]) d.prove_preemptions = static_cast<int>(number_of(root["prove"], "prove", 5));
   return d;
 }
@@ -341,15 +358,19 @@ StoryData read(const YAML::Node& root) {
 
 // Longer than the panic's own bound and a step of any wait in it (E.13).
 constexpr Duration kPanicMax = seconds(12);
+// The slowest BMC answers after a minute, and stalls are half a minute; there may be a few things to fetch.
+constexpr Duration kAttentionMax = minutes(5);
 
 class Player {
  public:
-  Player(Run& run, const StoryData& data, const state_machine::Profile& profile) : run_(run), data_(data) {
+  Player(Run& run, const StoryData& data, const state_machine::Profile& profile)
+      : run_(run), data_(data), hardened_(lab::is_hardened(profile)), disturbed_(!data.faults.empty()) {
     lab::BmcOptions b;
     b.kind = data.interface;
     b.interrupt = data.interrupts;
     b.steady = data.steady;
     b.faults = data.faults;
+    b.endless_events = data.endless_events;
     if (data.bt_response_seconds) b.firmware.bt_response_seconds = static_cast<uint8_t>(*data.bt_response_seconds);
     if (data.bt_retries) b.firmware.bt_retries = static_cast<uint8_t>(*data.bt_retries);
     if (data.satellite_latency) {
@@ -368,9 +389,12 @@ class Player {
 
   void play() {
     play(data_.steps);
+    // Whatever the BMC wanted attention for has been fetched, or will be soon: where nothing is in the way, by itself.
+    if (hardened_ && data_.interrupts && !disturbed_ && !data_.endless_events && number_ >= 0) attention_served();
+    for (auto& u : users_) u->check_charges();
     // Everything in its order; what is left then is a leak.
     users_.clear();
-    if (number_ >= 0) (void)host_->handler().unregister_smi(number_);
+    if (number_ >= 0) (void)host_->unregister(number_);
     host_.reset();
     bmc_.reset();
   }
@@ -389,7 +413,8 @@ class Player {
         "fault",          "clear_faults", "fault_point",  "events",           "gets_events",     "expect_events",
         "identity",       "unregister",  "end_users",     "panic",            "reset",           "unplug",
         "plug_in",        "recovers",    "expect_good",   "receive_commands", "send_ipmb",       "reset_command",
-        "commands",       "expect_commands", "update_firmware", "expect_channel", "expect_watch"};
+        "commands",       "expect_commands", "update_firmware", "expect_channel", "expect_watch",     "expect_accesses",
+        "attention_served"};
     static_assert(kNames.size() == static_cast<size_t>(Step::Kind::kCount));
     return kNames[static_cast<size_t>(s.kind)];
   }
@@ -424,9 +449,16 @@ class Player {
         for (int64_t i = 0; i < s.number && number_ >= 0; ++i) add_user();
         return;
       case Kind::kSend:
-        for (int64_t i = 0; i < s.number; ++i) each_user(s, [](LabUser& u) { u.send(); });
+        for (int64_t i = 0; i < s.number; ++i) {
+          each_user(s, [&](LabUser& u) { u.send(static_cast<size_t>(s.target)); });
+        }
         return;
-      case Kind::kSettle: each_user(s, [&](LabUser& u) { u.settle(s.duration); }); return;
+      case Kind::kSettle:
+        each_user(s, [&](LabUser& u) {
+          u.settle(s.duration);
+          u.check_charges();
+        });
+        return;
       case Kind::kParallel: {
         std::deque<rt::Thread> threads(s.branches.size());
         for (size_t i = 0; i < s.branches.size(); ++i) {
@@ -437,12 +469,14 @@ class Player {
       }
       case Kind::kSleep: rt::sleep_for(s.duration); return;
       case Kind::kFault:
+        disturbed_ = true;
         for (const faults::Rule& rule : s.rules) {
           if (Status added = bmc_->add_fault(rule); !added) run_.fail("setup", added.error().to_string());
         }
         return;
       case Kind::kClearFaults: bmc_->clear_faults(); return;
       case Kind::kFaultPoint:
+        disturbed_ = true;
         rt::World::current()->allow_fault(s.text, static_cast<unsigned>(s.number), s.duration);
         return;
       case Kind::kEvents:
@@ -457,10 +491,15 @@ class Player {
       case Kind::kIdentity: {
         auto id = host_->handler().identity(number_);
         if (!id && !s.flag) run_.fail("identity", "the BMC's identity cannot be had: " + id.error().to_string());
+        const uint8_t is = bmc_->firmware().config().identity.device_id;
+        if (id && id->id.device_id != is) {
+          run_.fail("identity", "the BMC's device id is " + to_hex(Bytes{is}) + ", and is taken to be " +
+                                    to_hex(Bytes{id->id.device_id}));
+        }
         return;
       }
       case Kind::kUnregister:
-        if (number_ >= 0) (void)host_->handler().unregister_smi(std::exchange(number_, -1));
+        if (number_ >= 0) (void)host_->unregister(std::exchange(number_, -1));
         return;
       case Kind::kEndUsers: users_.clear(); return;
       case Kind::kPanic: panic(s); return;
@@ -468,7 +507,19 @@ class Player {
         bmc_->firmware().reset(s.flag, rt::now());
         bmc_->poke();
         return;
-      case Kind::kUnplug: bmc_->unplug(); return;
+      case Kind::kUnplug:
+        disturbed_ = true;
+        bmc_->unplug();
+        return;
+      case Kind::kExpectAccesses: {
+        const uint64_t before = std::exchange(accesses_, bmc_->host_accesses());
+        if (accesses_ - before > static_cast<uint64_t>(s.number)) {
+          run_.fail("accesses", "the host accessed the registers " + std::to_string(accesses_ - before) + " times since it was "
+                                    "last asked; " + std::to_string(s.number) + " are enough");
+        }
+        return;
+      }
+      case Kind::kAttentionServed: attention_served(); return;
       case Kind::kPlugIn: bmc_->plug_in(); return;
       case Kind::kRecovers: recovers(s); return;
       case Kind::kExpectGood:
@@ -521,6 +572,17 @@ class Player {
     }
   }
 
+  void attention_served() {
+    const Instant deadline = rt::now() + kAttentionMax;
+    while (bmc_->wants_attention()) {
+      if (rt::now() >= deadline) {
+        run_.fail("attention-lost", "the BMC has wanted attention for " + std::to_string(kAttentionMax / seconds(1)) +
+                                        " s, and nobody comes");
+      }
+      rt::sleep_for(milliseconds(100));
+    }
+  }
+
   // Once faults have stopped, a request is answered well within the time.
   void recovers(const Step& s) {
     if (users_.empty()) {
@@ -543,6 +605,7 @@ class Player {
   void panic(const Step& s) {
     const Instant begun = rt::now();
     const unsigned before = bmc_->executions(0x04, 0x02);
+    if (s.at_once && !rt::panicking()) rt::World::current()->begin_panic(true);
     const auto report = host_->handler().panic(s.text);
     if (!rt::in_panic_context()) return;  // another was first
     const Duration took = rt::now() - begun;
@@ -564,6 +627,9 @@ class Player {
 
   Run& run_;
   const StoryData& data_;
+  const bool hardened_;
+  bool disturbed_;  // by a fault, or the wire
+  uint64_t accesses_ = 0;  // when they were last looked at
   std::unique_ptr<LabBmc> bmc_;
   std::unique_ptr<LabHost> host_;
   int number_ = -1;

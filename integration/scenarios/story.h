@@ -52,12 +52,15 @@ struct Step {
     kUpdateFirmware,
     kExpectChannel,
     kExpectWatch,
+    kExpectAccesses,
+    kAttentionServed,
     kCount,
   };
   Kind kind{};
   int user = -1;  // -1: all
   int64_t number = 0;
   bool flag = false;
+  bool at_once = false;
   Duration duration{0};
   int64_t target = 0;  // a slave address, channels, a medium
   int retries = -1;
@@ -74,6 +77,7 @@ struct StoryData {
   bool tolerate_refusals = false;
   std::vector<faults::Rule> faults;
   std::optional<unsigned> bt_response_seconds, bt_retries;
+  bool endless_events = false;
   std::optional<Duration> satellite_latency;  // null: there is no satellite
   std::vector<Step> steps;
   std::vector<Expectation> expectations;
