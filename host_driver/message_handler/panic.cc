@@ -79,7 +79,7 @@ bool Interface::panic_settle() {
     smi->flush_messages();
     if (!current) return true;
     if ((profile().mh_clear_current_on_panic || profile().mh_panic_resends) && !smi->holds_message()) {
-      if (profile().mh_panic_resends && current != &panic_slot.message) {
+      if (profile().mh_panic_resends && current != &panic_slot.message && current->resend_on_panic) {
         abandoned.remove(current);
         queue_high.push_front(current);
       }

@@ -242,6 +242,7 @@ Status Interface::request_routed(std::unique_ptr<Pending> pending, const ipmi::R
 }
 
 void Interface::send(SmiMessage* message, int priority) {
+  message->resend_on_panic = true;
   {
     rt::LockGuard lock(transmit_mutex);
     rt::fault_point("mh.send.locked");
@@ -252,6 +253,7 @@ void Interface::send(SmiMessage* message, int priority) {
       return;
     }
     current = message;
+    rt::fault_point("mh.send.current");  // seed 1, (1)
   }
   hand_down(message);
 }

@@ -26,6 +26,7 @@ struct SmiMessage {
   // Set when rsp was made by the driver, not by the BMC: why, and rsp's completion code is then what Linux would show.
   bool failed = false;
   ErrorCode failure = ErrorCode::kInternal;
+  bool resend_on_panic = false;         // proposed-2015: not started yet
   void* user_data = nullptr;            // the message handler's
   SmiMessage* next = nullptr;           // queue link of whoever owns it
   void (*done)(SmiMessage*) = nullptr;  // gives it back to its allocator

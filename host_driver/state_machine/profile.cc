@@ -20,8 +20,8 @@ constexpr ProfileFlag kFlags[] = {
     FLAG(mh_bounded_identity_waits), FLAG(mh_clear_current_on_panic), FLAG(kcs_parks_in_error0),
     FLAG(kcs_ignores_timeouts), FLAG(kcs_leaves_dummy_byte), FLAG(bt_hidden_capability_fetch),
     FLAG(bt_accepts_any_answer), FLAG(bt_caches_b_busy), FLAG(si_one_device_id_attempt),
-    FLAG(si_waiting_cleared_before_start), FLAG(si_panic_ignores_owner), FLAG(si_deliver_unlocked),
-    FLAG(si_arms_outside_lock), FLAG(si_send_trusts_timer), FLAG(si_no_timer_for_internal), FLAG(si_irq_before_timer),
+    FLAG(si_waiting_cleared_before_start), FLAG(si_waiting_cleared_after_start), FLAG(si_panic_ignores_owner),
+    FLAG(si_deliver_unlocked), FLAG(si_arms_outside_lock), FLAG(si_send_trusts_timer), FLAG(si_no_timer_for_internal), FLAG(si_irq_before_timer),
     FLAG(si_shutdown_leaves_timer), FLAG(si_shutdown_trusts_flag), FLAG(si_shutdown_credits_little),
     FLAG(si_shutdown_waits_for_normal), FLAG(si_hosed_forgets_waiting), FLAG(si_hosed_backoff_overwritten),
     FLAG(si_tests_hosed_before_lock), FLAG(si_attention_starves_messages), FLAG(si_takes_short_events),
@@ -72,6 +72,7 @@ Profile linux_6_1() {
   p.si_bounded_fetches = true;  // backported to 6.1 (G-70)
   p.si_bounded_event_steps = false;
   p.si_waiting_cleared_before_start = true;
+  p.si_panic_ignores_owner = true;
   p.mh_retry_identity_on_any_cc = false;
   p.mh_bounded_identity_waits = false;
   p.mh_clear_current_on_panic = false;
@@ -130,11 +131,12 @@ Profile linux_4_2() {
   return p;
 }
 
-// E.13: the message stays in the waiting slot until it is started, and what was current is sent once more.
+// E.13: the message stays in the waiting slot until it is started, and what was not is sent once more.
 Profile proposed_2015() {
   Profile p = linux_4_2();
   p.name = "proposed-2015";
   p.si_waiting_cleared_before_start = false;
+  p.si_waiting_cleared_after_start = true;
   p.mh_panic_resends = true;
   return p;
 }

@@ -60,6 +60,7 @@ struct ProfileFlags {
   // System interface
   bool si_one_device_id_attempt = false;         // G-43: before 2020 a BMC that says "starting" is given up
   bool si_waiting_cleared_before_start = false;  // E.13 window (2)-(4): in neither slot; the next idle pass drops it
+  bool si_waiting_cleared_after_start = false;   // E.13, as proposed in 2015: for a moment in both slots, and started
   bool si_panic_ignores_owner = false;           // G-38: the panic context drives a machine that another stopped in
   bool si_deliver_unlocked = false;              // G-05: the lock is dropped to deliver, and another context goes on
   bool si_arms_outside_lock = false;             // G-08: the timer's handler decides after its lock whether to arm
@@ -84,7 +85,7 @@ struct ProfileFlags {
   bool mh_failed_registration_cleans_twice = false;  // G-21, I.2: both layers clean up after a failed registration
   bool mh_shutdown_marked_late = false;              // G-73: in_shutdown after the layer below has been shut down
   bool mh_unbounded_panic_waits = false;             // E.13: the panic spins until it is answered
-  bool mh_panic_resends = false;                     // E.13, as proposed in 2015: the current message is sent once more
+  bool mh_panic_resends = false;                     // E.13, as proposed in 2015: what was not started is sent once more
   bool mh_panic_takes_locks = false;                 // G-04
   bool mh_panic_calls_users = false;                 // G-13
   bool mh_reuses_panic_message = false;              // G-80: written again while the layer below has it

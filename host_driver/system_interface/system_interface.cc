@@ -179,6 +179,8 @@ Status SystemInterface::sender(SmiMessage* message) {
   if (message->data_size < 2 || message->data_size > ipmi::kMessageBytesMax) {
     return Error{ErrorCode::kInvalidArgument, "a message has 2 to 272 bytes, not " + std::to_string(message->data_size)};
   }
+  // In the panic, of a machine that nobody got back: its slot may still be full.
+  if (abandoned_.load(std::memory_order_relaxed)) return Error{ErrorCode::kHosed, {}};
   SmiMessage* expected = nullptr;
   if (profile_.si_tests_hosed_before_lock) {
     expected = waiting_.load(std::memory_order_acquire);
@@ -200,6 +202,7 @@ Status SystemInterface::sender(SmiMessage* message) {
 }
 
 bool SystemInterface::holds_message() const {
+  if (abandoned_.load(std::memory_order_relaxed)) return false;  // what it has, it will not answer any more
   SmiMessage* held = waiting_.load(std::memory_order_acquire);
   return (held && held != closed()) || current_.load(std::memory_order_acquire);
 }
@@ -235,7 +238,7 @@ bool SystemInterface::take_machine_in_panic() {
       abandoned_.store(true, std::memory_order_relaxed);
       return false;
     }
-    rt::cpu_relax(kPollStep);
+    rt::cpu_relax(kFlushStep);
   }
   return true;
 }
@@ -444,6 +447,10 @@ std::optional<Verdict> SystemInterface::event_loop(Source source, Duration credi
             current_.store(nullptr, std::memory_order_release);
           } else {
             start_current();
+            SmiMessage* taken = current;
+            if (profile_.si_waiting_cleared_after_start) {
+              waiting_.compare_exchange(taken, nullptr, std::memory_order_acq_rel, std::memory_order_relaxed);
+            }
           }
           if (!deliver()) return std::nullopt;
           continue;
@@ -528,6 +535,7 @@ bool SystemInterface::start_next() {
   // Held by one or the other at every instant: a panic between the two finds it (E.13, window 2-3).
   current_.store(message, std::memory_order_release);
   if (profile_.si_waiting_cleared_after_start) {
+    rt::fault_point("si.start.taken");
     start_current();
     waiting_.compare_exchange(message, nullptr, std::memory_order_acq_rel, std::memory_order_relaxed);
     return true;
@@ -617,7 +625,10 @@ bool SystemInterface::deliver() {
   // G-05; in a panic there is no lock to drop.
   const bool unlock = profile_.si_deliver_unlocked && !run_to_completion_.load(std::memory_order_relaxed);
   release_machine();
-  if (unlock) lock_.unlock();
+  if (unlock) {
+    lock_.unlock();
+    rt::fault_point("si.deliver.unlocked");
+  }
   if (pretimeout && upcalls) upcalls->watchdog_pretimeout();
   while (list) {
     SmiMessage* message = list;
