@@ -78,6 +78,12 @@ int run(const Options& options) {
   pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
 
+  if (options.only_run_directory) {
+    config.listen.clear();
+    config.vfio_user.clear();
+    config.vm.clear();
+    config.state_directory.clear();
+  }
   const std::string run_directory = options.run_directory.empty() ? default_run_directory() : options.run_directory;
   std::vector<std::string> listen = options.listen.empty() ? config.listen : options.listen;
   if (listen.empty()) listen.push_back("unix:" + run_directory + "/bmc_emu.sock");

@@ -27,6 +27,9 @@ ParsedOptions parse_options(int argc, const char* const* argv) {
          "else /run/bmcpair for root and /tmp/bmcpair-UID for others")
       ->envname("BMCPAIR_RUN_DIR")
       ->type_name("DIR");
+  app.add_flag("--private", o.only_run_directory,
+               "Only gRPC, and only on bmc_emu.sock in the run directory, whatever addresses and sockets the configuration names; its "
+               "state folder is not touched either. --listen and --state are as given");
   app.add_flag("--check", o.check, "Check the configuration and end");
   app.add_flag("--schema", o.schema, "Print the configuration's JSON schema and end");
   app.add_option("--log-level", o.log_level, "trace, debug, info, warning or error")

@@ -20,6 +20,7 @@ struct Options {
   std::vector<std::string> listen;
   std::optional<std::string> state;
   std::string run_directory;  // empty: the default one
+  bool only_run_directory = false;  // neither addresses nor sockets nor state of the configuration
   bool check = false;
   bool schema = false;
   std::string log_level;      // empty: the configuration's

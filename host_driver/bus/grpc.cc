@@ -14,7 +14,9 @@
 #include <grpcpp/grpcpp.h>
 
 #include "host_driver/bus/grpc_pump.h"
+#include "host_driver/bus/tls_advice.h"
 #include "proto/base/address.h"
+#include "proto/rpc/control.grpc.pb.h"
 #include "proto/rpc/register_bus.grpc.pb.h"
 
 namespace bmcpair::bus {
@@ -29,6 +31,7 @@ constexpr Duration kDetachTimeout = std::chrono::seconds(5);
 constexpr Duration kBackOffMin = std::chrono::milliseconds(10);
 constexpr Duration kBackOffMax = std::chrono::seconds(1);
 constexpr uint8_t kNobody = 0xff;
+constexpr size_t kNamesShown = 400;  // bytes
 constexpr size_t kPemBytesMax = 1024 * 1024;
 
 ErrorCode code_of(grpc::StatusCode code) {
@@ -89,7 +92,8 @@ Result<std::shared_ptr<grpc::Channel>> channel_to(const std::string& target, con
       *to = *pem;
     }
     if (ssl.pem_cert_chain.empty() != ssl.pem_private_key.empty())
-      return Error{ErrorCode::kInvalidArgument, "TLS certificate and key belong together, one is missing"};
+      return Error{ErrorCode::kInvalidArgument, std::string("TLS certificate and key belong together: --tls-") +
+                                                    (ssl.pem_private_key.empty() ? "key" : "certificate") + " is missing"};
     credentials = grpc::SslCredentials(ssl);
   }
 
@@ -188,8 +192,11 @@ class Stream : public std::enable_shared_from_this<Stream> {
 // A port's state; outlives the port by as long as gRPC needs.
 class Core : public Pump::Flushable, public std::enable_shared_from_this<Core> {
  public:
-  Core(std::string name, std::shared_ptr<grpc::Channel> channel, v1::AttachRequest hello, const OpenOptions& options)
+  Core(std::string name, std::string target, std::shared_ptr<grpc::Channel> channel, v1::AttachRequest hello,
+       const OpenOptions& options)
       : name_(std::move(name)),
+        target_(std::move(target)),
+        options_(options),
         channel_(std::move(channel)),
         hello_(std::move(hello)),
         attach_timeout_(options.attach_timeout),
@@ -410,7 +417,8 @@ class Core : public Pump::Flushable, public std::enable_shared_from_this<Core> {
     bool known = stream_->failed_;
     stream_ = nullptr;
     if (!known) {
-      std::string reason = status.ok() ? "the server has ended the stream" : status.error_message();
+      std::string reason = status.ok() ? "the server has ended the stream"
+                                       : status.error_message() + tls_advice(status.error_message(), target_, options_);
       down(status.ok() ? ErrorCode::kUnavailable : code_of(status.error_code()), reason);
     }
     if (gone_) Pump::instance().signal(*std::exchange(gone_, nullptr));
@@ -539,6 +547,8 @@ class Core : public Pump::Flushable, public std::enable_shared_from_this<Core> {
   }
 
   const std::string name_;
+  const std::string target_;
+  const OpenOptions options_;
   const std::shared_ptr<grpc::Channel> channel_;
   const v1::AttachRequest hello_;
   const Duration attach_timeout_;
@@ -728,10 +738,59 @@ Result<std::unique_ptr<RegisterPort>> open_grpc(const BusSpec& spec, const OpenO
   hello.mutable_hello()->set_protocol_version(kProtocolVersion);
   hello.mutable_hello()->set_path(spec.path);
   hello.mutable_hello()->set_who(options.who);
-  auto core = std::make_shared<Core>(spec.text.empty() ? "grpc:" + spec.target : spec.text, *channel, std::move(hello),
-                                     options);
+  auto core = std::make_shared<Core>(spec.text.empty() ? "grpc:" + spec.target : spec.text, spec.target, *channel,
+                                     std::move(hello), options);
   if (Status s = core->open(); !s.ok()) return s.error();
   return std::unique_ptr<RegisterPort>(std::make_unique<Port>(std::move(core)));
+}
+
+Result<std::vector<RemoteInterface>> list_grpc(const BusSpec& spec, const OpenOptions& options, Duration wait) {
+  if (!std::getenv("GRPC_VERBOSITY")) gpr_set_log_verbosity(static_cast<gpr_log_severity>(GPR_LOG_SEVERITY_ERROR + 1));
+  auto channel = channel_to(canonical_address(spec.target), options);
+  if (!channel.ok()) return channel.error();
+  auto stub = v1::Control::NewStub(*channel);
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  v1::ListReply reply;
+  grpc::Status status;
+  auto call = stub->AsyncList(&context, {}, &queue);
+  call->Finish(&reply, &status, nullptr);
+  void* tag;
+  bool ok;
+  // The channel is made for registers and has no deadlines of its own.
+  const bool answered = queue.AsyncNext(&tag, &ok, std::chrono::system_clock::now() + wait) == grpc::CompletionQueue::GOT_EVENT;
+  if (!answered) {
+    context.TryCancel();
+    queue.Next(&tag, &ok);
+  }
+  queue.Shutdown();
+  if (!answered) return Error{ErrorCode::kTimeout, "bus '" + spec.text + "': no answer in " + ms_text(wait)};
+  if (!status.ok()) return Error{code_of(status.error_code()), "bus '" + spec.text + "': " + status.error_message() +
+                                                                     tls_advice(status.error_message(), spec.target, options)};
+
+  const size_t slash = spec.path.find('/');
+  const std::string bmc = spec.path.substr(0, slash);
+  std::vector<RemoteInterface> out;
+  std::string there;
+  for (const v1::BmcSummary& summary : reply.bmcs()) {
+    for (const v1::InterfaceSummary& interface : summary.interfaces()) {
+      RemoteInterface one{summary.name() + "/" + interface.name(), InterfaceKind::kKcs};
+      switch (interface.kind()) {
+        case v1::INTERFACE_KIND_KCS: break;
+        case v1::INTERFACE_KIND_BT: one.kind = InterfaceKind::kBt; break;
+        case v1::INTERFACE_KIND_SMIC: one.kind = InterfaceKind::kSmic; break;
+        default: continue;  // of a newer daemon
+      }
+      if (there.size() < kNamesShown) there += (there.empty() ? "" : ", ") + one.path;
+      const bool wanted = spec.path.empty() || (slash == std::string::npos ? summary.name() == bmc : one.path == spec.path);
+      if (wanted) out.push_back(std::move(one));
+    }
+  }
+  if (out.empty()) {
+    return Error{ErrorCode::kNotFound, "bus '" + spec.text + "': there is no such interface; there are: " +
+                                           (there.empty() ? "none" : there)};
+  }
+  return out;
 }
 
 }  // namespace bmcpair::bus

@@ -15,6 +15,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "host_driver/bus/bus.h"
 #include "proto/base/result.h"
@@ -25,5 +27,14 @@ namespace bmcpair::bus {
 // Waits for the first attachment, at most some seconds. Errors: kInvalidArgument, kNotFound, kBusy (says who holds
 // it), kUnavailable, kProtocol (the server speaks another version), kPermission (TLS files).
 Result<std::unique_ptr<registers::RegisterPort>> open_grpc(const BusSpec& spec, const OpenOptions& options);
+
+struct RemoteInterface {
+  std::string path;  // "bmc/interface"
+  registers::InterfaceKind kind = registers::InterfaceKind::kKcs;
+};
+
+// Asks the daemon once which interfaces it has, in its configuration's order; what stands after '#' in the spec chooses among
+// them ("bmc", "bmc/interface"). Errors: kNotFound (says which there are), kUnavailable, kTimeout, and as above.
+Result<std::vector<RemoteInterface>> list_grpc(const BusSpec& spec, const OpenOptions& options, Duration wait);
 
 }  // namespace bmcpair::bus

@@ -6,12 +6,14 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "host_driver/cli/commands.h"
+#include "host_driver/cli/run.h"
 #include "host_driver/cli/serve.h"
 #include "host_driver/cli/session.h"
 #include "host_driver/device_node/names.h"
@@ -37,7 +39,8 @@ constexpr const char* kFooter =
     "What follows '#' may be left out, whole or in part, where there is only one.\n"
     "\n"
     "Exit status: 0 done; 1 failed; 2 usage; 3 a bus or its BMC cannot be reached or does not come up;\n"
-    "4 raw: the BMC answered a completion code other than 0.";
+    "4 raw: the BMC answered a completion code other than 0. run: the program's own, 128 + n when signal n ended it;\n"
+    "125 run itself failed; 126 the program cannot be executed; 127 it is not found.";
 
 struct Options {
   std::string bus;
@@ -117,6 +120,7 @@ int finish_recording(const std::shared_ptr<Recording>& recording, int exit_statu
 }
 
 std::vector<bus::BusSpec> bus_specs(const Options& options) {
+  if (options.bus.empty()) usage("--bus is required: a bus spec such as grpc:unix:/run/bmcpair/bmc_emu.sock#demo/bt, see --help");
   auto specs = bus::parse_bus_specs(options.bus);
   if (!specs.ok()) usage("--bus: " + specs.error().message);
   return std::move(*specs);
@@ -364,6 +368,41 @@ int serve_command(const Options& options, const ServeOptions& serve_options) {
   return finish_recording(session.recording, exit_status);
 }
 
+// Of `run`, what follows the first `--` is the program's.
+struct SplitArguments {
+  std::vector<std::string> ours;     // as CLI11 takes them: in reverse
+  std::vector<std::string> program;
+};
+SplitArguments split_arguments(int argc, const char* const* argv) {
+  SplitArguments out;
+  bool run = false, program = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    run = run || argument == "run";
+    if (!program && run && argument == "--") {
+      program = true;
+    } else {
+      (program ? out.program : out.ours).push_back(argument);
+    }
+  }
+  std::reverse(out.ours.begin(), out.ours.end());
+  return out;
+}
+
+int run_command(const Options& options, const RunOptions& run_options) {
+  const char* from_environment = std::getenv("BMCPAIR_BUS");
+  const bool bus_given = !options.bus.empty() && !(from_environment && options.bus == from_environment);
+  if (run_options.program.empty()) usage("run: no program; e.g. host_driver run --config configs/demo.yaml -- ipmitool sdr");
+  if (!run_options.config.empty() && bus_given) usage("run: --config starts a private daemon, --bus uses one that runs: give one of them");
+  if (run_options.config.empty() && options.bus.empty()) usage("run: --config FILE or --bus SPEC says whose interfaces they are");
+  if (!run_options.state.empty() && run_options.config.empty()) usage("run: --state is of the private daemon, which --config starts");
+  if (!options.target.empty()) usage("run: --target is of commands that ask; a program says itself whom it asks");
+  auto specs = run_options.config.empty() ? bus_specs(options) : std::vector<bus::BusSpec>();
+  SessionOptions session = session_options(options);
+  session.recording = start_recording(options);
+  return finish_recording(session.recording, run_program(std::move(specs), session, run_options));
+}
+
 int run_checked(int argc, const char* const* argv) {
   CLI::App app{"Linux's IPMI stack in userspace: drives a BMC through its registers.", "host_driver"};
   app.footer(kFooter);
@@ -371,7 +410,7 @@ int run_checked(int argc, const char* const* argv) {
   app.set_version_flag("--version", "host_driver (bmcpair) 0.1.0");
   app.fallthrough();
   Options options;
-  app.add_option("-b,--bus", options.bus, "bus spec, or several with ',' between them")->envname("BMCPAIR_BUS")->required();
+  app.add_option("-b,--bus", options.bus, "bus spec, or several with ',' between them")->envname("BMCPAIR_BUS");
   app.add_option("--profile", options.profile, "driver behaviour: hardened, linux-6.1, linux-4.18+FLAG...")->capture_default_str();
   app.add_flag("--trace", options.trace, "print each step of the state machine to standard error");
   trace::Outputs& outputs = options.recording.outputs;
@@ -421,10 +460,20 @@ int run_checked(int argc, const char* const* argv) {
   std::string serve_mode = "0600";
   serve_app->add_option("--socket", serve_options.socket, "the unix socket; default " + default_device_socket());
   serve_app->add_option("--mode", serve_mode, "who may use it, as chmod says it in octal")->capture_default_str();
+  auto* run_app = app.add_subcommand("run", "run a program that finds the buses as /dev/ipmi0, ... and at I/O ports: run --config FILE -- "
+                                            "PROGRAM ARGS...");
+  RunOptions run_options;
+  run_app->add_option("--config", run_options.config, "start a private bmc_emu with this configuration; its interfaces, in its order, are the buses");
+  run_app->add_option("--state", run_options.state, "folder where that one's SEL, FRU writes, users and settings survive");
+  run_app->add_option("--ports", run_options.ports,
+                      "which interface is at which I/O port, KIND or BMC/INTERFACE=PORT[/SPACING], comma separated, or none; default "
+                      "kcs=0xca2,bt=0xe4,smic=0xca9, the first interface of each kind");
+  run_app->add_option("program", run_options.program, "the program and its arguments, behind --");
   app.add_subcommand("stats", "counters of the system interface and the message handler");
 
+  SplitArguments arguments = split_arguments(argc, argv);
   try {
-    app.parse(argc, argv);
+    app.parse(arguments.ours);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
@@ -438,6 +487,10 @@ int run_checked(int argc, const char* const* argv) {
   if (app.got_subcommand("sdr")) return with(report_sdr);
   if (app.got_subcommand("sensors")) return with(report_sensors);
   if (app.got_subcommand("watch")) return watch(options, limits);
+  if (run_app->parsed()) {
+    run_options.program.insert(run_options.program.end(), arguments.program.begin(), arguments.program.end());
+    return run_command(options, run_options);
+  }
   if (serve_app->parsed()) {
     char* end = nullptr;
     const unsigned long mode = std::strtoul(serve_mode.c_str(), &end, 8);

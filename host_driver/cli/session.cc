@@ -26,6 +26,14 @@ std::string recorded_name(const bus::BusSpec& spec, size_t index) {
   return (spec.path.empty() ? spec.scheme : spec.path) + (index == 0 ? "" : "#" + std::to_string(index + 1));
 }
 
+Result<std::unique_ptr<registers::RegisterPort>> open_recorded(const bus::BusSpec& spec, const bus::OpenOptions& open,
+                                                               const std::shared_ptr<Recording>& recording,
+                                                               const std::string& name) {
+  auto port = bus::open_bus(spec, open);
+  if (!port.ok() || !recording) return port;
+  return recording->record(name, *std::move(port));
+}
+
 }  // namespace
 
 Session::Session(std::vector<bus::BusSpec> specs, SessionOptions options) : options_(std::move(options)) {
@@ -34,29 +42,45 @@ Session::Session(std::vector<bus::BusSpec> specs, SessionOptions options) : opti
   if (options_.log) handler_options.log = [](std::string line) { print_error_line("message handler: " + line); };
   message_handler_ = std::make_unique<host::MessageHandler>(std::move(handler_options));
   driver_ = std::make_unique<host::Driver>(*message_handler_);
-  const bool several = specs.size() > 1;
   for (bus::BusSpec& spec : specs) {
-    host::SystemInterfaceOptions si;
-    si.profile = options_.profile;
-    si.address_source = spec.scheme;
-    si.description = spec.text;
-    si.use_interrupt = options_.use_interrupt;
-    if (options_.trace) si.trace = std::make_shared<StderrTrace>(several ? spec.text + " " : "");
-    const std::string name = recorded_name(spec, interfaces_.size());
-    if (options_.recording) si.trace = options_.recording->record(name, std::move(si.trace));
-    if (options_.log) si.log = [text = spec.text](std::string line) { print_error_line(text + ": " + line); };
     Interface interface;
+    interface.recorded_name = recorded_name(spec, interfaces_.size());
     interface.spec = std::move(spec);
-    interface.id = driver_->add_interface(
-        host::Driver::OpenPort([spec = interface.spec, open = options_.open, recording = options_.recording,
-                                name]() -> Result<std::unique_ptr<registers::RegisterPort>> {
-          auto port = bus::open_bus(spec, open);
-          if (!port.ok() || !recording) return port;
-          return recording->record(name, *std::move(port));
-        }),
-        std::move(si));
+    interface.busy = std::make_shared<std::atomic<bool>>(false);
     interfaces_.push_back(std::move(interface));
   }
+  for (size_t i = 0; i < interfaces_.size() && !options_.on_demand; ++i) start(i);
+}
+
+void Session::start(size_t i) {
+  Interface& interface = interfaces_[i];
+  host::SystemInterfaceOptions si;
+  si.profile = options_.profile;
+  si.address_source = interface.spec.scheme;
+  si.description = interface.spec.text;
+  si.use_interrupt = options_.use_interrupt;
+  if (options_.trace) si.trace = std::make_shared<StderrTrace>(interfaces_.size() > 1 ? interface.spec.text + " " : "");
+  if (options_.recording) si.trace = options_.recording->record(interface.recorded_name, std::move(si.trace));
+  if (options_.log) si.log = [text = interface.spec.text](std::string line) { print_error_line(text + ": " + line); };
+  interface.id = driver_->add_interface(
+      host::Driver::OpenPort([spec = interface.spec, open = options_.open, recording = options_.recording,
+                              name = interface.recorded_name, busy = interface.busy] {
+        auto port = open_recorded(spec, open, recording, name);
+        *busy = !port.ok() && port.error().code == ErrorCode::kBusy;
+        return port;
+      }),
+      std::move(si));
+}
+
+void Session::stop(size_t i) {
+  Interface& interface = interfaces_[i];
+  if (interface.id >= 0) (void)driver_->remove(interface.id);
+  interface.id = -1;
+}
+
+Result<std::unique_ptr<registers::RegisterPort>> Session::open_port(size_t i) {
+  const Interface& interface = interfaces_[i];
+  return open_recorded(interface.spec, options_.open, options_.recording, interface.recorded_name);
 }
 
 Session::~Session() {
@@ -84,6 +108,7 @@ Result<int> Session::registered_number(size_t i, Instant deadline) {
   // It may be down again already.
   known = driver_->describe(id);
   if (known.ok() && known->number >= 0) return known->number;
+  if (*interfaces_[i].busy) return Error{ErrorCode::kBusy, number.error().message};
   return number.error();
 }
 
