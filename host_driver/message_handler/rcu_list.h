@@ -40,6 +40,7 @@ class RcuList {
   // The element may be freed, or linked again, only after a grace period.
   void unlink(T* element) {
     RcuNode* node = element;
+    if (!node->rcu_previous) rt::fatal("rcu list: an element is unlinked that is on no list");
     RcuNode* next = node->rcu_next.load(std::memory_order_relaxed);
     next->rcu_previous = node->rcu_previous;
     node->rcu_previous->rcu_next.store(next, std::memory_order_release);

@@ -393,7 +393,9 @@ Interface::Disposition Interface::handle_routed_response(const SmiMessage& m, Fo
 
 std::shared_ptr<UserState> Interface::find_receiver(uint8_t netfn, uint8_t cmd, uint8_t channel) {
   rt::RcuReader reader(receivers_rcu);
-  for (CommandReceiver* r = receivers.first(); r; r = receivers.after(r)) {
+  CommandReceiver* r = receivers.first();
+  rt::fault_point("mh.receivers.walked");
+  for (; r; r = receivers.after(r)) {
     r->touch();
     if (r->netfn == netfn && r->cmd == cmd && (r->channels.load(std::memory_order_acquire) >> channel & 1)) {
       return r->user;

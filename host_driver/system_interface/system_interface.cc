@@ -281,7 +281,10 @@ void SystemInterface::on_timer() {
 
 // From a context of the port's: only schedules.
 void SystemInterface::on_interrupt(bool level) {
-  if (!level || phase_.load(std::memory_order_acquire) != Phase::kRunning) return;
+  if (!level) return;
+  // Nothing older than the newest: an edge dropped as if nobody listened yet leaves the line up, and there is no second.
+  Phase running = Phase::kRunning;
+  if (!phase_.compare_exchange(running, Phase::kRunning, std::memory_order_acq_rel, std::memory_order_acquire)) return;
   interrupt_pending_.store(true, std::memory_order_seq_cst);
   // A line that keeps coming for nothing is looked at by the timer only.
   if (idle_interrupts_.load(std::memory_order_seq_cst) >= kIdleInterruptsMax) return;
