@@ -36,6 +36,7 @@ struct AttachmentVariant {
   bool refuses_under_lock = true;         // false: S4-D, it is asked before the lock is taken whether there is a host
   bool aborts_what_is_in_flight = true;   // false: S4-E, an attachment's end waits for the peer's answer
   bool leaves_handlers_alone = true;      // false: S4-F, an attachment's end waits until no handler runs
+  bool ends_though_busy = true;           // false: H4-8, an attachment's end is refused while something is in flight
 };
 
 template <class Sync>
@@ -248,6 +249,7 @@ class AttachmentManager : public Counted<Sync> {
     if (for_good) going_ = true;
     Endpoint* endpoint = variant_.takes_what_is_there ? attached() : seen;
     if (!endpoint || !match(*endpoint)) return {};
+    if (!variant_.ends_though_busy && in_flight_ != 0) return {};
     if (!variant_.aborts_what_is_in_flight) settled_.wait(lock, [&] { return in_flight_ == 0; });
     attached_.store(nullptr, std::memory_order_release);
     endpoint->up_ = false;

@@ -10,6 +10,9 @@ namespace bmcpair::lab {
 
 namespace {
 
+constexpr std::string_view kPortfolio = "portfolio";
+constexpr std::string_view kExhaustive = "exhaustive";
+
 struct Sample {
   std::optional<uint64_t> runs;
   std::string oracle;
@@ -49,41 +52,65 @@ Result<std::vector<MeasureRow>> measure(const Experiment& experiment, const Meas
   if (options.seeds == 0 || options.runs == 0) {
     return Error{ErrorCode::kInvalidArgument, "measure: seeds and runs must be at least 1"};
   }
-  std::vector<std::string> names = {"portfolio"};
-  for (const StrategyInfo& info : strategies()) {
-    if (info.share > 0) names.emplace_back(info.name);
+  std::vector<std::string> names = options.strategies;
+  if (names.empty()) {
+    names.emplace_back(kPortfolio);
+    for (const StrategyInfo& info : strategies()) {
+      if (info.share > 0) names.emplace_back(info.name);
+    }
+    names.emplace_back(kExhaustive);
   }
-  std::vector<std::vector<Sample>> samples(names.size(), std::vector<Sample>(options.seeds));
-  Sample exhaustive;
+  std::vector<std::vector<Sample>> samples;
+  std::vector<std::pair<size_t, size_t>> jobs;  // strategy, seed
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (names[i] != kPortfolio && names[i] != kExhaustive && !make_strategy(names[i])) {
+      return Error{ErrorCode::kInvalidArgument, "measure: there is no strategy '" + names[i] + "'"};
+    }
+    samples.emplace_back(names[i] == kExhaustive ? 1 : options.seeds);
+    for (size_t seed = 0; seed < samples[i].size(); ++seed) jobs.emplace_back(i, seed);
+  }
+  // Run 0 of every search is the tame one, whatever the strategy and the seed.
+  ExploreOptions tame;
+  tame.profile = options.profile;
+  tame.runs = tame.jobs = 1;
+  const Result<ExploreResult> first = explore(experiment, tame);
+  if (first->nondeterminism) return Error{ErrorCode::kInternal, first->nondeterminism->sentence()};
+  if (!first->findings.empty()) {
+    const Sample at_once{1, first->findings[0].token.oracle, {}};
+    std::vector<MeasureRow> rows;
+    for (size_t i = 0; i < names.size(); ++i) {
+      rows.push_back(row_of(names[i], std::vector<Sample>(samples[i].size(), at_once)));
+    }
+    return rows;
+  }
   std::atomic<size_t> next{0};
   std::mutex mutex;
   std::exception_ptr thrown;
-  const size_t jobs_all = names.size() * options.seeds + 1;
   const auto stopped = [&] { return options.stop && options.stop->load(std::memory_order_relaxed); };
   const auto work = [&] {
     try {
-      for (size_t job = next.fetch_add(1); job < jobs_all && !stopped(); job = next.fetch_add(1)) {
-        if (job == jobs_all - 1) {
+      for (size_t job = next.fetch_add(1); job < jobs.size() && !stopped(); job = next.fetch_add(1)) {
+        const auto [strategy, seed] = jobs[job];
+        Sample& sample = samples[strategy][seed];
+        if (names[strategy] == kExhaustive) {
           ProveOptions how;
           how.profile = options.profile;
           how.runs = options.runs;
           how.jobs = 1;
           how.stop = options.stop;
           const Result<ProveResult> result = prove(experiment, how);
-          if (result->finding) exhaustive = {result->runs, result->finding->token.oracle, {}};
-          exhaustive.problem = result->nondeterminism;
+          if (result->finding) sample = {result->runs, result->finding->token.oracle, {}};
+          sample.problem = result->nondeterminism;
           continue;
         }
-        const size_t strategy = job / options.seeds, seed = job % options.seeds;
         ExploreOptions how;
         how.profile = options.profile;
-        if (strategy > 0) how.strategy = names[strategy];
+        if (names[strategy] != kPortfolio) how.strategy = names[strategy];
         how.seed = options.first_seed + seed;
         how.runs = options.runs;
         how.jobs = 1;
         how.stop = options.stop;
         const Result<ExploreResult> result = explore(experiment, how);
-        Sample& sample = samples[strategy][seed];
         if (!result->findings.empty()) sample = {result->runs, result->findings[0].token.oracle, {}};
         if (result->nondeterminism) sample.problem = result->nondeterminism->sentence();
       }
@@ -94,7 +121,7 @@ Result<std::vector<MeasureRow>> measure(const Experiment& experiment, const Meas
   };
   const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
   // Each search has a thread of its own beside the one that waits for it.
-  const size_t count = std::min<size_t>({options.jobs == 0 ? cores : options.jobs, jobs_all, kJobsMax / 2});
+  const size_t count = std::min<size_t>({options.jobs == 0 ? cores : options.jobs, jobs.size(), kJobsMax / 2});
   std::vector<std::thread> threads;
   for (size_t i = 1; i < count; ++i) threads.emplace_back(work);
   work();
@@ -109,8 +136,6 @@ Result<std::vector<MeasureRow>> measure(const Experiment& experiment, const Meas
     }
     rows.push_back(row_of(names[i], samples[i]));
   }
-  if (!exhaustive.problem.empty()) return Error{ErrorCode::kInternal, exhaustive.problem};
-  rows.push_back(row_of("exhaustive", {exhaustive}));
   return rows;
 }
 

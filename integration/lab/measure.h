@@ -18,6 +18,9 @@ struct MeasureOptions {
   unsigned seeds = 40;
   uint64_t runs = 20000;  // a seed and a strategy at most
   unsigned jobs = 0;      // 0: one a core; each seed stays in one
+  // "portfolio", "exhaustive", names of strategies(); empty: the portfolio first, then its strategies by share, then the
+  // exhaustive search, which knows no seed.
+  std::vector<std::string> strategies;
   const std::atomic<bool>* stop = nullptr;
 };
 
@@ -30,8 +33,8 @@ struct MeasureRow {
   std::string oracle;  // most often found first
 };
 
-// The portfolio first, then its strategies by share, then the exhaustive search, which knows no seed. The figures are the
-// same on every machine and for any jobs. kInternal when a run, made twice, is not the same; kShutdown when it was stopped.
+// A row a strategy. The figures are the same on every machine and for any jobs. kInternal when a run, made twice, is not the
+// same; kShutdown when it was stopped; kInvalidArgument: no such profile or strategy.
 Result<std::vector<MeasureRow>> measure(const Experiment& experiment, const MeasureOptions& options);
 
 // Markdown.

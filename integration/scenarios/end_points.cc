@@ -240,6 +240,38 @@ void destroy_waits(Run& run, std::string_view profile) {
       .run();
 }
 
+// H4-8. The interface goes away while the BMC still has a request.
+void destroy_busy(Run& run, std::string_view profile) {
+  AttachmentVariant variant;
+  variant.ends_though_busy = profile == "hardened";
+  Stage stage(run, variant);
+  auto e = Stage::endpoint();
+  stage.attach(stage.interface, *e);
+  e = {};
+  Tasks()
+      .add("bmc",
+           [&, interface = stage.interface]() mutable {
+             Manager::Operation operation;
+             {
+               rt::LockGuard lock(interface->mutex());
+               operation = interface->begin();
+             }
+             rt::yield();
+             {
+               rt::LockGuard lock(interface->mutex());
+               interface->finish(operation);
+             }
+             interface = {};
+           })
+      .add("owner",
+           [&, interface = std::move(stage.interface)]() mutable {
+             // Who is told "busy" here has nobody to tell it to.
+             interface->close("going away", [&](Endpoint& there) { stage.ended(there); });
+             interface = {};
+           })
+      .run();
+}
+
 // S4-F. A host's handler takes its own host down, or, against the contract, destroys its own port.
 void destroy_in_callback(Run& run, std::string_view profile) {
   AttachmentVariant variant;
@@ -400,6 +432,14 @@ Exhibits end_points() {
        "answer.",
        {{"waits-for-the-peer", "deadlock", "owner waits"}},
        &destroy_waits,
+       500,
+       2},
+      {"end-point-destroy-busy",
+       "an attachment's end is refused while something is in flight",
+       "H4-8. \"Unless you allow destruction to fail if the object is in use (but then the recovery logic is heinous "
+       "too)\": whoever takes the interface away is told that it is busy, has nobody to pass that on to, and goes.",
+       {{"fails-when-busy", "leak", "left when everything is over"}},
+       &destroy_busy,
        500,
        2},
       {"end-point-destroy-in-callback",

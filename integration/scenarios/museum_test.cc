@@ -214,7 +214,7 @@ TEST(MuseumPage, ListsEveryExhibit) {
 class PageWriter : public ::testing::Environment {
  public:
   void TearDown() override {
-    if (!folder_to_write()) return;
+    if (!folder_to_write() || sections().size() != exhibits().size()) return;  // not by a part of the tests
     std::ofstream out(std::string(folder_to_write()) + "/museum.md");
     out << page_head();
     for (const auto& [name, section] : sections()) out << section;
