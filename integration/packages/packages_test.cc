@@ -54,6 +54,7 @@ void read_help(const std::string& name, std::vector<std::string> path, std::vect
   const Finished help = run(argv);
   ASSERT_EQ(help.status, 0) << name << ": " << said(help);
   Helped here{name, path, {}};
+  static const std::regex option("--?[A-Za-z0-9][A-Za-z0-9-]*"), command_line("^  ([a-z][a-z0-9_-]*)( |$)");
   for (const std::string& word : path) here.command += " " + word;
   std::istringstream lines(help.out);
   std::vector<std::string> commands;
@@ -61,11 +62,10 @@ void read_help(const std::string& name, std::vector<std::string> path, std::vect
   for (std::string line; std::getline(lines, line);) {
     if (!line.empty() && line[0] != ' ') in_commands = line == "Subcommands:";
     std::smatch m;
-    if (in_commands && std::regex_search(line, m, std::regex("^  ([a-z][a-z0-9_-]*)( |$)"))) commands.push_back(m[1]);
+    if (in_commands && std::regex_search(line, m, command_line)) commands.push_back(m[1]);
     if (line.rfind("  -", 0) == 0) {
       const std::string names = line.substr(0, line.find(' ', 2)).substr(2);
-      for (std::sregex_iterator i(names.begin(), names.end(), std::regex("--?[A-Za-z0-9][A-Za-z0-9-]*")), end; i != end; ++i)
-        here.options.insert(i->str());
+      for (std::sregex_iterator i(names.begin(), names.end(), option), end; i != end; ++i) here.options.insert(i->str());
     }
   }
   out->push_back(here);
@@ -95,7 +95,7 @@ TEST(Packages, AManualPageNamesEveryCommandAndEveryOptionOfItsProgram) {
     const auto all = help_of(name);
     size_t options = 0;
     for (const Helped& help : all) {
-      if (!help.path.empty()) EXPECT_THAT(shown.out, HasSubstr(help.command)) << name;
+      EXPECT_THAT(shown.out, HasSubstr(help.command)) << name;
       for (const std::string& option : help.options) EXPECT_THAT(shown.out, HasSubstr(option)) << help.command;
       options += help.options.size();
     }
@@ -158,13 +158,14 @@ TEST(Packages, AnInstalledBmcpairIsFoundByAUsersProjectWhoseTestPasses) {
   EXPECT_EQ(tested.status, 0) << said(tested);
   EXPECT_THAT(tested.out, HasSubstr("100% tests passed, 0 tests failed out of 3"));
 
+  static const std::regex include(R"(^\s*#\s*include\s*[<"]([^>"]+))");
   // Nothing of this repository or of gRPC shows in what a user includes.
   for (const auto& entry : fs::recursive_directory_iterator(prefix + "/include")) {
     if (!entry.is_regular_file()) continue;
     std::istringstream lines(file_text(entry.path()));
     for (std::string line; std::getline(lines, line);) {
       std::smatch m;
-      if (!std::regex_search(line, m, std::regex(R"(^\s*#\s*include\s*[<"]([^>"]+))"))) continue;
+      if (!std::regex_search(line, m, include)) continue;
       const std::string target = m[1];
       EXPECT_TRUE(target.find('/') == std::string::npos || target.rfind("bmcpair/", 0) == 0 || target.rfind("gtest/", 0) == 0 ||
                   target.rfind("gmock/", 0) == 0)
