@@ -10,7 +10,8 @@ namespace bmcpair::integration::clients {
 
 namespace {
 
-// Arguments: the build's bin and lib folders, the shared folder, the program with its arguments.
+// Arguments: the build's bin and lib folders, the shared folder, the program with its arguments. The parent's death
+// signal is asked for again at the end, for a change of user clears it.
 constexpr const char* kScript = R"(
 bin=$1 lib=$2 shared=$3
 shift 3
@@ -24,7 +25,9 @@ mount --bind /usr usr
 mount --bind "$bin" opt/bmcpair/bin
 mount --bind "$lib" opt/bmcpair/lib
 mount --bind "$shared" shared
-for there in usr opt/bmcpair/bin opt/bmcpair/lib; do mount -o remount,bind,ro,nosuid $there || mount -o remount,bind,ro $there; done
+for there in usr opt/bmcpair/bin opt/bmcpair/lib; do
+  mount -o remount,bind,ro,nosuid $there || mount -o remount,bind,ro $there
+done
 for device in null zero full urandom; do : >dev/$device; mount --bind /dev/$device dev/$device; done
 chmod 1777 tmp home
 cp -r /etc/ld.so.cache etc/
@@ -36,17 +39,19 @@ mount -o remount,bind,ro $root
 mount -t tmpfs -o mode=1777,size=16m tmp tmp
 mount -t tmpfs -o mode=1777,size=16m home home
 cd /
-exec chroot $root setpriv $DROP --no-new-privs --inh-caps=-all --ambient-caps=-all --bounding-set=-all \
-  env -i PATH=/usr/bin:/usr/sbin:/opt/bmcpair/bin HOME=/home LC_ALL=C TZ=UTC "$@"
+exec chroot $root setpriv $DROP --pdeathsig KILL --no-new-privs --inh-caps=-all --ambient-caps=-all \
+  --bounding-set=-all env -i PATH=/usr/bin:/usr/sbin:/opt/bmcpair/bin HOME=/home LC_ALL=C TZ=UTC "$@"
 )";
 
 std::vector<std::string> namespaces(unsigned uid) {
   const std::string id = std::to_string(uid);
-  const std::vector<std::string> common = {"--mount", "--pid", "--ipc", "--uts", "--net", "--fork", "--kill-child", "--mount-proc"};
+  const std::vector<std::string> common = {"--mount", "--pid",  "--ipc",        "--uts",
+                                           "--net",   "--fork", "--kill-child", "--mount-proc"};
   std::vector<std::string> out = {"setpriv", "--pdeathsig", "KILL"};
   if (CleanRoot::without_any_privilege()) {
     if (::geteuid() == 0) out.insert(out.end(), {"--reuid=1000", "--regid=1000", "--clear-groups", "--no-new-privs"});
-    out.insert(out.end(), {"env", "DROP=", "unshare", "--user", "--map-user=" + id, "--map-group=" + id, "--keep-caps"});
+    out.insert(out.end(),
+               {"env", "DROP=", "unshare", "--user", "--map-user=" + id, "--map-group=" + id, "--keep-caps"});
   } else {
     out.insert(out.end(), {"env", "DROP=--reuid=" + id + " --regid=" + id + " --clear-groups", "unshare"});
   }
@@ -60,23 +65,25 @@ bool CleanRoot::without_any_privilege() {
   static const bool allowed = [] {
     std::vector<std::string> argv = {"setpriv", "--no-new-privs"};
     if (::geteuid() == 0) argv.insert(argv.end(), {"--reuid=1000", "--regid=1000", "--clear-groups"});
-    argv.insert(argv.end(), {"unshare", "--user", "--map-user=1000", "--map-group=1000", "--keep-caps", "--mount", "--pid", "--net",
-                             "--fork", "--kill-child", "--mount-proc", "sh", "-c", "mount -t tmpfs probe /mnt && test -x \"$0\"",
-                             program("bmc_emu")});
+    argv.insert(argv.end(), {"unshare", "--user", "--map-user=1000", "--map-group=1000", "--keep-caps", "--mount",
+                             "--pid", "--net", "--fork", "--kill-child", "--mount-proc", "sh", "-c",
+                             "mount -t tmpfs probe /mnt && test -x \"$0\"", program("bmc_emu")});
     return run(argv).status == 0;
   }();
   return allowed;
 }
 
 CleanRoot::CleanRoot(const TemporaryFolder& shared) : shared_(shared.path()) {
-  if (::geteuid() == 0 && ::chown(shared_.c_str(), 1000, 1000) != 0) throw std::runtime_error("cannot give away " + shared_);
+  if (::geteuid() == 0 && ::chown(shared_.c_str(), 1000, 1000) != 0)
+    throw std::runtime_error("cannot give away " + shared_);
   ::chmod(shared_.c_str(), 0755);
 }
 
 std::vector<std::string> CleanRoot::in(const std::vector<std::string>& argv, unsigned uid) const {
   std::vector<std::string> out = namespaces(uid);
   const std::filesystem::path bin = std::filesystem::path(program("bmc_emu")).parent_path();
-  out.insert(out.end(), {"sh", "-ec", kScript, "clean-root", bin.string(), (bin.parent_path() / "lib").string(), shared_});
+  out.insert(out.end(),
+             {"sh", "-ec", kScript, "clean-root", bin.string(), (bin.parent_path() / "lib").string(), shared_});
   out.insert(out.end(), argv.begin(), argv.end());
   return out;
 }

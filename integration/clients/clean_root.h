@@ -1,6 +1,6 @@
-// A machine with nothing of ours on it, and nobody of privilege: namespaces of its own, a root in memory with Debian's /usr
-// read-only and our programs in /opt/bmcpair, a /dev of four devices, no capability and no way to new ones.
-// No container engine. It and all that runs in it are gone with the program that was started in it.
+// A machine with nothing of ours on it, and nobody of privilege: namespaces of its own, a root in memory with Debian's
+// /usr read-only and our programs in /opt/bmcpair, a /dev of four devices, no capability and no way to new ones. No
+// container engine. It and all that runs in it are gone with the program that was started in it.
 #pragma once
 
 #include <string>

@@ -1,10 +1,11 @@
 // Stock clients as an unprivileged user, on machines without /dev/ipmi0, made of namespaces alone.
+#include "integration/clients/clean_root.h"
+
 #include <gtest/gtest.h>
 
 #include <csignal>
 
 #include "host_driver/device_node/names.h"
-#include "integration/clients/clean_root.h"
 #include "integration/clients/virtual_host.h"
 
 namespace bmcpair::integration::clients {
@@ -17,10 +18,11 @@ class CleanMachines : public testing::Test {
  protected:
   void SetUp() override {
     write_file(folder_ / "config.yaml", kConfig);
-    bmc_ = std::make_unique<Process>(root_.in({"bmc_emu", "/shared/config.yaml", "--listen", "unix:/shared/bmc.sock", "--run-dir", "/tmp"}));
+    bmc_ = std::make_unique<Process>(
+        root_.in({"bmc_emu", "/shared/config.yaml", "--listen", "unix:/shared/bmc.sock", "--run-dir", "/tmp"}));
     ASSERT_TRUE(bmc_->wait_for_output("ready")) << bmc_->out() << bmc_->err();
-    driver_ = std::make_unique<Process>(
-        root_.in({"host_driver", "--bus", "grpc:unix:/shared/bmc.sock#one/bt", "serve", "--socket", "/shared/ipmi.sock", "--mode", "0666"}));
+    driver_ = std::make_unique<Process>(root_.in({"host_driver", "--bus", "grpc:unix:/shared/bmc.sock#one/bt", "serve",
+                                                  "--socket", "/shared/ipmi.sock", "--mode", "0666"}));
     ASSERT_TRUE(driver_->wait_for_output("\nserving\n")) << driver_->out() << driver_->err();
   }
   Finished plain(const std::vector<std::string>& argv, unsigned uid = 1000) { return run(root_.in(argv, uid)); }
@@ -38,9 +40,10 @@ class CleanMachines : public testing::Test {
 }  // namespace
 
 TEST_F(CleanMachines, TheClientIsNobodyWithNothing) {
-  auto seen = plain({"sh", "-c",
-                     "id -u; id -g; grep -E '^(Cap|NoNewPrivs)' /proc/self/status | tr -d '\\t'; ls /dev | tr '\\n' ' '; echo; "
-                     "ls -d /dev/ipmi* /work /root 2>/dev/null; touch /usr/x /x; echo end"});
+  auto seen =
+      plain({"sh", "-c",
+             "id -u; id -g; grep -E '^(Cap|NoNewPrivs)' /proc/self/status | tr -d '\\t'; ls /dev | tr '\\n' ' '; echo; "
+             "ls -d /dev/ipmi* /work /root 2>/dev/null; touch /usr/x /x; echo end"});
   EXPECT_EQ(seen.out,
             "1000\n1000\n"
             "CapInh:0000000000000000\nCapPrm:0000000000000000\nCapEff:0000000000000000\n"
@@ -64,7 +67,8 @@ TEST_F(CleanMachines, IpmitoolAndFreeIpmiAreServedThere) {
   auto fru = client({"ipmitool", "-I", "open", "fru"});
   EXPECT_TRUE(has(fru.out, "Product Serial        : TS0001")) << fru.out << fru.err;
   // FreeIPMI asks for user 0, and is content with one who may do nothing.
-  auto sensors = client({"ipmi-sensors", "-D", "OPENIPMI", "--comma-separated-output", "--no-header-output", "--quiet-cache"}, 0);
+  auto sensors =
+      client({"ipmi-sensors", "-D", "OPENIPMI", "--comma-separated-output", "--no-header-output", "--quiet-cache"}, 0);
   EXPECT_EQ(sensors.status, 0) << sensors.err;
   EXPECT_EQ(sensors.out,
             "1,CPU Temp,Temperature,46.00,C,'OK'\n"
@@ -73,9 +77,17 @@ TEST_F(CleanMachines, IpmitoolAndFreeIpmiAreServedThere) {
             "4,PSU 1 Power,Other Units Based Sensor,240.00,W,'OK'\n"
             "5,PSU 1,Power Supply,N/A,N/A,'Presence detected'\n")
       << sensors.err;
-  auto sel = client({"ipmi-sel", "-D", "OPENIPMI", "--comma-separated-output", "--no-header-output", "--quiet-cache"}, 0);
+  auto sel =
+      client({"ipmi-sel", "-D", "OPENIPMI", "--comma-separated-output", "--no-header-output", "--quiet-cache"}, 0);
   EXPECT_EQ(sel.status, 0) << sel.err;
-  EXPECT_TRUE(sel.out.starts_with("1,May-01-2024,12:00:05,CPU Temp,Temperature,Upper Non-critical - going high")) << sel.out << sel.err;
+  EXPECT_TRUE(sel.out.starts_with("1,May-01-2024,12:00:05,CPU Temp,Temperature,Upper Non-critical - going high"))
+      << sel.out << sel.err;
+}
+
+TEST_F(CleanMachines, OneCommandIsEnoughWhereOnlyAConfigurationIsGiven) {
+  auto one = plain({"host_driver", "run", "--config", "/shared/config.yaml", "--", "ipmitool", "-I", "open", "sdr"});
+  EXPECT_EQ(one.status, 0) << one.err;
+  EXPECT_TRUE(has(one.out, "CPU Temp         | 46 degrees C")) << one.out << one.err;
 }
 
 TEST_F(CleanMachines, WithoutADriverTheClientIsToldWhyThereIsNoDevice) {

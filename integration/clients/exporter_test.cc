@@ -17,7 +17,8 @@ Metrics parse(const std::string& text) {
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
     size_t blank = line.rfind(' ');
-    if (line.starts_with("ipmi_") && blank != std::string::npos) out[line.substr(0, blank)] = std::stod(line.substr(blank + 1));
+    if (line.starts_with("ipmi_") && blank != std::string::npos)
+      out[line.substr(0, blank)] = std::stod(line.substr(blank + 1));
   }
   return out;
 }
@@ -55,7 +56,8 @@ class Exporter : public testing::Test {
 TEST_F(Exporter, MetricsAreWhatTheConfigurationSaysAndFollowTheSensor) {
   Metrics metrics = scrape();
   auto value = [&](const std::string& name) { return metrics.contains(name) ? metrics[name] : -1e9; };
-  for (std::string collector : {"bmc", "ipmi", "chassis", "sel"}) EXPECT_EQ(value("ipmi_up{collector=\"" + collector + "\"}"), 1) << exporter_->err();
+  for (std::string collector : {"bmc", "ipmi", "chassis", "sel"})
+    EXPECT_EQ(value("ipmi_up{collector=\"" + collector + "\"}"), 1) << exporter_->err();
   EXPECT_EQ(value("ipmi_temperature_celsius{id=\"1\",name=\"CPU Temp\"}"), 46);
   EXPECT_EQ(value("ipmi_temperature_state{id=\"1\",name=\"CPU Temp\"}"), 0);
   EXPECT_EQ(value("ipmi_fan_speed_rpm{id=\"2\",name=\"Fan 1\"}"), 7200);
@@ -64,7 +66,9 @@ TEST_F(Exporter, MetricsAreWhatTheConfigurationSaysAndFollowTheSensor) {
   EXPECT_EQ(value("ipmi_sensor_state{id=\"5\",name=\"PSU 1\",type=\"Power Supply\"}"), 0);
   EXPECT_EQ(value("ipmi_chassis_power_state"), 1);
   EXPECT_EQ(value("ipmi_sel_logs_count"), 1);
-  EXPECT_EQ(value("ipmi_bmc_info{firmware_revision=\"3.07\",manufacturer_id=\"Google, Inc. (11129)\",system_firmware_version=\"\"}"), 1);
+  EXPECT_EQ(value("ipmi_bmc_info{firmware_revision=\"3.07\",manufacturer_id=\"Google, Inc. "
+                  "(11129)\",system_firmware_version=\"\"}"),
+            1);
   // It has none, says so, and the rest is not harmed.
   EXPECT_EQ(value("ipmi_up{collector=\"dcmi\"}"), 0);
 

@@ -14,8 +14,9 @@ constexpr std::array<const char*, 2> kMacs = {"02:00:00:00:00:01", "02:00:00:00:
 Network::Network() {
   for (auto& host : hosts_) {
     // The namespace lives as long as this program does: until it is killed, or its parent has died.
-    host = std::make_unique<Process>(std::vector<std::string>{
-        "setpriv", "--pdeathsig", "KILL", "unshare", "--net", "sh", "-c", "ip link set lo up && echo made && exec sleep 600"});
+    host =
+        std::make_unique<Process>(std::vector<std::string>{"setpriv", "--pdeathsig", "KILL", "unshare", "--net", "sh",
+                                                           "-c", "ip link set lo up && echo made && exec sleep 600"});
     if (!host->wait_for_output("made")) {
       throw std::runtime_error("cannot make a network namespace (that needs root): " + host->err());
     }

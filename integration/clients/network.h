@@ -1,4 +1,5 @@
-// Two hosts of their own on one cable: network namespaces and a veth pair, gone with the object. Needs root and iproute2.
+// Two hosts of their own on one cable: network namespaces and a veth pair, gone with the object. Needs root and
+// iproute2.
 #pragma once
 
 #include <array>

@@ -1,4 +1,6 @@
 // A host and its BMC on two machines: mutual TLS over a real (virtual) cable that is cut and healed.
+#include "integration/clients/network.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,7 +9,6 @@
 #include <fstream>
 #include <iterator>
 
-#include "integration/clients/network.h"
 #include "integration/clients/virtual_host.h"
 
 namespace bmcpair::integration::clients {
@@ -27,23 +28,26 @@ class TwoMachines : public testing::Test {
     write_file(folder_ / "config.yaml", kConfig);
     // A CA with the certificates of a server and a client, and a CA that nobody trusts, with its client.
     write_file(folder_ / "san", std::string("subjectAltName=IP:") + Network::kBmcAddress + "\n");
-    auto made = run({"sh", "-ec",
-                     "cd \"$1\"\n"
-                     "key() { openssl ecparam -name prime256v1 -genkey -noout -out $1.key; }\n"
-                     "ca() { key $1; openssl req -x509 -new -key $1.key -subj /CN=$1 -days 2 -out $1.pem; }\n"
-                     "leaf() { key $1; openssl req -new -key $1.key -subj /CN=$1 -out $1.csr\n"
-                     "  openssl x509 -req -in $1.csr -CA $2.pem -CAkey $2.key -CAcreateserial -days 2 -extfile san -out $1.pem; }\n"
-                     "ca ca; ca other; leaf server ca; leaf client ca; leaf stranger other\n",
-                     "sh", folder_.path()});
+    auto made = run(
+        {"sh", "-ec",
+         "cd \"$1\"\n"
+         "key() { openssl ecparam -name prime256v1 -genkey -noout -out $1.key; }\n"
+         "ca() { key $1; openssl req -x509 -new -key $1.key -subj /CN=$1 -days 2 -out $1.pem; }\n"
+         "leaf() { key $1; openssl req -new -key $1.key -subj /CN=$1 -out $1.csr\n"
+         "  openssl x509 -req -in $1.csr -CA $2.pem -CAkey $2.key -CAcreateserial -days 2 -extfile san -out $1.pem; }\n"
+         "ca ca; ca other; leaf server ca; leaf client ca; leaf stranger other\n",
+         "sh", folder_.path()});
     ASSERT_EQ(made.status, 0) << made.err;
     daemon_ = std::make_unique<Process>(network_.in(
-        Network::kBmc, {program("bmc_emu"), folder_ / "config.yaml", "--listen", kAddress, "--listen",
-                        "unix:" + (folder_ / "bmc_emu.sock"), "--run-dir", folder_.path(), "--tls-cert", folder_ / "server.pem",
-                        "--tls-key", folder_ / "server.key", "--tls-client-ca", folder_ / "ca.pem"}));
+        Network::kBmc,
+        {program("bmc_emu"), folder_ / "config.yaml", "--listen", kAddress, "--listen",
+         "unix:" + (folder_ / "bmc_emu.sock"), "--run-dir", folder_.path(), "--tls-cert", folder_ / "server.pem",
+         "--tls-key", folder_ / "server.key", "--tls-client-ca", folder_ / "ca.pem"}));
     ASSERT_TRUE(daemon_->wait_for_output("ready")) << daemon_->err();
   }
 
-  std::vector<std::string> tls(const std::string& ca, const std::string& certificate = "", const std::string& key = "") {
+  std::vector<std::string> tls(const std::string& ca, const std::string& certificate = "",
+                               const std::string& key = "") {
     std::vector<std::string> out;
     if (!ca.empty()) out = {"--tls-ca", folder_ / (ca + ".pem")};
     if (!certificate.empty()) out.insert(out.end(), {"--tls-certificate", folder_ / (certificate + ".pem")});
@@ -59,7 +63,8 @@ class TwoMachines : public testing::Test {
   void serve() {
     std::vector<std::string> arguments = tls("ca", "client", "client");
     arguments.push_back("--verbose");
-    served_ = std::make_unique<Served>(ServeOptions{kBus, folder_ / "ipmi.sock", arguments, network_.in(Network::kClient)});
+    served_ =
+        std::make_unique<Served>(ServeOptions{kBus, folder_ / "ipmi.sock", arguments, network_.in(Network::kClient)});
     environment_ = served_->environment();
     environment_.push_back("HOME=" + folder_.path());
   }
@@ -74,7 +79,8 @@ class TwoMachines : public testing::Test {
     EXPECT_EQ(ctl({"fault", "add", "one", "delay=60s", "cmd=get_chassis_status", "count=1"}).status, 0);
     Process watcher({program("bmcctl"), "--address", "unix:" + (folder_ / "bmc_emu.sock"), "--json", "watch", "one"});
     EXPECT_TRUE(watcher.wait_for_output("\"watching\"")) << watcher.err();
-    auto asking = std::make_unique<Process>(std::vector<std::string>{"ipmitool", "-I", "open", "raw", "0", "1"}, environment_);
+    auto asking =
+        std::make_unique<Process>(std::vector<std::string>{"ipmitool", "-I", "open", "raw", "0", "1"}, environment_);
     EXPECT_TRUE(watcher.wait_for_output("\"fault\"")) << watcher.out() << asking->out() << asking->err();
     return asking;
   }
@@ -154,7 +160,8 @@ TEST_F(TwoMachines, AClientInFlightIsToldThatTheCableWasCutAndTheNextWorksWhenIt
   auto asking = in_flight();
   network_.unplug();
   EXPECT_EQ(asking->wait(), 1) << "an error, and in bounded time";
-  EXPECT_TRUE(has(asking->err(), "Unable to send RAW command (channel=0x0 netfn=0x0 lun=0x0 cmd=0x1 rsp=0x")) << asking->err();
+  EXPECT_TRUE(has(asking->err(), "Unable to send RAW command (channel=0x0 netfn=0x0 lun=0x0 cmd=0x1 rsp=0x"))
+      << asking->err();
   // While it is cut nobody hangs, and nobody is told lies.
   auto meanwhile = client({"ipmi-raw", "-D", "OPENIPMI", "0", "6", "1"});
   EXPECT_FALSE(has(meanwhile.out, "rcvd: 01 00")) << meanwhile.out;

@@ -38,7 +38,8 @@ std::string written(const TemporaryFolder& folder, const std::string& config) {
 
 Served::Served(ServeOptions options) : socket_(std::move(options.socket)) {
   std::vector<std::string> argv = std::move(options.prefix);
-  argv.insert(argv.end(), {program("host_driver"), "--bus", options.bus, "--timeout", std::to_string(kPatience.count())});
+  argv.insert(argv.end(),
+              {program("host_driver"), "--bus", options.bus, "--timeout", std::to_string(kPatience.count())});
   argv.insert(argv.end(), options.arguments.begin(), options.arguments.end());
   argv.insert(argv.end(), {"serve", "--socket", socket_});
   process_ = std::make_unique<Process>(std::move(argv));
@@ -76,7 +77,8 @@ std::unique_ptr<Process> VirtualHost::start(std::vector<std::string> argv) {
 std::unique_ptr<Process> VirtualHost::watch() {
   auto watcher = std::make_unique<Process>(
       std::vector<std::string>{program("bmcctl"), "--address", daemon_.address(), "--json", "watch", "one"});
-  if (!watcher->wait_for_output("\"watching\"")) throw std::runtime_error("bmcctl watch: " + watcher->out() + watcher->err());
+  if (!watcher->wait_for_output("\"watching\""))
+    throw std::runtime_error("bmcctl watch: " + watcher->out() + watcher->err());
   return watcher;
 }
 

@@ -74,7 +74,8 @@ TEST(BmcWatchdog, ATimerThatIsNotResetResetsTheHostAndLeavesItsMark) {
   ASSERT_EQ(host.run(tool({"--start"})).status, 0);
   ASSERT_EQ(host.run(tool({"--reset"})).status, 0);
   ASSERT_TRUE(watcher->wait_for_output("\"power\"")) << watcher->out();
-  EXPECT_EQ(seen(watcher->out()), (std::vector<std::string>{"armed", "armed", "expired hard reset", "power"})) << watcher->out();
+  EXPECT_EQ(seen(watcher->out()), (std::vector<std::string>{"armed", "armed", "expired hard reset", "power"}))
+      << watcher->out();
 
   auto get = host.run(tool({"--get"}));
   EXPECT_EQ(value_of(get.out, "Timer"), "Stopped") << get.out;
