@@ -89,6 +89,7 @@ class LabBmc::Port final : public registers::RegisterPort {
     while (bmc_.delivering_) w.block(&bmc_.delivering_, "the interrupt handler's end", Site("interrupt handler"), kNever);
     bmc_.handler_ = std::move(handler);
     bmc_.delivered_ = false;
+    bmc_.rose_ = false;
     w.wake_all(&bmc_.level_);
   }
   registers::LinkState link() const override { return bmc_.link_; }
@@ -294,6 +295,7 @@ void LabBmc::note_line() {
   const bool level = options_.interrupt && hardware_->interrupt_line();
   if (level == level_) return;
   level_ = level;
+  if (level) rose_ = true;
   rt::World::current()->wake_all(&level_);
 }
 
@@ -310,9 +312,12 @@ void LabBmc::deliver_interrupts() {
       }
       continue;
     }
-    if (level_ != delivered_ && handler_) {
-      delivered_ = level_;
-      if (w.wants_story() && level_) w.tell(rt::World::Side::kHost, "interrupt");
+    if ((rose_ || level_ != delivered_) && handler_) {
+      // A fall and a rise before anybody looked are two changes, not none.
+      const bool fell_unseen = rose_ && delivered_;
+      delivered_ = fell_unseen ? false : rose_ || level_;
+      if (!fell_unseen) rose_ = false;
+      if (w.wants_story() && delivered_) w.tell(rt::World::Side::kHost, "interrupt");
       delivering_ = true;
       handler_(delivered_);
       delivering_ = false;
@@ -514,7 +519,8 @@ Status WatchedSmi::start_processing(host::SmiUpcalls& upcalls) {
 
 Status WatchedSmi::sender(host::SmiMessage* message) {
   if (down_) run_.fail("after-shutdown", "a message is handed to a system interface that was shut down");
-  if (std::any_of(below_.begin(), below_.end(), [&](const Below& b) { return b.message == message; })) {
+  // One that a panic stopped above the layer below is not there yet.
+  if (std::erase_if(below_, [&](const Below& b) { return b.message == message; }) != 0 && smi_->holds_message()) {
     run_.fail("message-reused", "a message is written and handed down again while the layer below still has it");
   }
   below_.push_back({message, message->data[0], message->data[1], rt::now()});

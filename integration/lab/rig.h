@@ -137,6 +137,7 @@ class LabBmc final : private firmware::Observer, private hardware::TraceSink {
   registers::RegisterPort::LinkHandler link_handler_;
   bool level_ = false;
   bool delivered_ = false;
+  bool rose_ = false;  // since it was last delivered
   bool delivering_ = false;
   registers::LinkState link_;
   bool link_changed_ = false;
