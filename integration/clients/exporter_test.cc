@@ -26,7 +26,10 @@ Metrics parse(const std::string& text) {
 class Exporter : public testing::Test {
  protected:
   void SetUp() override {
-    write_file(host_.folder() / "exporter.yaml", "modules: {default: {collectors: [bmc, ipmi, chassis, sel, dcmi]}}\n");
+    // A cache of sensors of its own: FreeIPMI's usual place is one for all BMCs that this machine ever was.
+    write_file(host_.folder() / "exporter.yaml",
+               "modules:\n  default:\n    collectors: [bmc, ipmi, chassis, sel, dcmi]\n"
+               "    custom_args: {ipmi: [\"--sdr-cache-directory=" + host_.folder().path() + "\"]}\n");
     exporter_ = host_.start({"prometheus-ipmi-exporter", "--config.file=" + (host_.folder() / "exporter.yaml"),
                              "--web.listen-address=127.0.0.1:0"});
     ASSERT_TRUE(exporter_->wait_for_output("TLS is disabled")) << exporter_->err();

@@ -38,7 +38,7 @@ class Served {
 class VirtualHost {
  public:
   explicit VirtualHost(const std::string& config = kConfig, const std::string& interface = "kcs");
-  // Runs a program to its end. FreeIPMI keeps its SDR cache in HOME, which is the folder.
+  // Runs a program to its end, with the folder as HOME.
   Finished run(std::vector<std::string> argv);
   std::unique_ptr<Process> start(std::vector<std::string> argv);
   std::vector<std::string> environment() const;
