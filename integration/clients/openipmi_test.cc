@@ -31,7 +31,7 @@ TEST(OpenIpmi, OpenipmishBringsADomainUpAndFindsItsSensors) {
   };
   command("domain open dom smi 0");
   EXPECT_TRUE(shell->wait_for_output("Any Connection Up: true")) << shell->out();
-  EXPECT_TRUE(shell->wait_for_output("Name: dom(0.20)")) << shell->out();
+  EXPECT_TRUE(shell->wait_for_output("Name: dom(0.20)\n  Operation: Fully Up")) << shell->out();
   EXPECT_TRUE(shell->wait_for_output(".CPU Temp")) << shell->out();
   EXPECT_TRUE(shell->wait_for_output(".Chassis Intru")) << shell->out();
   command("mc info dom(0.20)");
