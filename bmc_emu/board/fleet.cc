@@ -83,7 +83,7 @@ class FleetImpl final : public Fleet {
 
   Status start(std::vector<BoardConfig> configs, const FleetOptions& options) {
     if (configs.empty()) return Error{ErrorCode::kInvalidArgument, "there is no BMC in the configuration"};
-    auto stores = Stores::create(options.state_directory);
+    auto stores = Stores::create(options.state_directory, options.state_failed);
     if (!stores) return stores.error();
     stores_ = std::move(*stores);
     int64_t unix_seconds = std::chrono::duration_cast<std::chrono::seconds>(

@@ -15,6 +15,8 @@ namespace bmcpair::board {
 struct FleetOptions {
   unsigned threads = 2;            // workers that run boards
   std::string state_directory;     // empty: nothing survives
+  // May be empty. Why something could not be kept there; an empty text when it can be again. Any thread; must not block.
+  std::function<void(const std::string&)> state_failed{};
 };
 
 class Fleet : public registers::PortProvider {

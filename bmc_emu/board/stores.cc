@@ -1,5 +1,6 @@
 #include "bmc_emu/board/stores.h"
 
+#include <atomic>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -16,18 +17,54 @@ class MemoryStores final : public Stores {
   }
 };
 
-class DatabaseStores final : public Stores {
+// Says once that the disk does not take what it must keep, and once that it does again: a BMC that refuses commands has its
+// reason elsewhere than in the commands.
+class Telling {
  public:
-  explicit DatabaseStores(std::shared_ptr<storage::SqliteDatabase> database) : database_(std::move(database)) {}
-  Result<std::shared_ptr<firmware::Store>> open(const std::string& bmc) override { return database_->open_store(bmc); }
+  explicit Telling(std::function<void(const std::string&)> failed) : failed_(std::move(failed)) {}
+  void about(const Status& status) {
+    if (said_.exchange(!status.ok()) != !status.ok() && failed_) failed_(status.ok() ? "" : status.error().message);
+  }
 
  private:
-  std::shared_ptr<storage::SqliteDatabase> database_;
+  const std::function<void(const std::string&)> failed_;
+  std::atomic<bool> said_{false};
+};
+
+class TellingStore final : public firmware::Store {
+ public:
+  TellingStore(std::shared_ptr<firmware::Store> store, std::shared_ptr<Telling> telling)
+      : store_(std::move(store)), telling_(std::move(telling)) {}
+  Result<std::vector<std::pair<uint32_t, Bytes>>> load(std::string_view table) override { return store_->load(table); }
+  Status commit(const firmware::Batch& batch) override {
+    Status status = store_->commit(batch);
+    telling_->about(status);
+    return status;
+  }
+
+ private:
+  const std::shared_ptr<firmware::Store> store_;
+  const std::shared_ptr<Telling> telling_;
+};
+
+class DatabaseStores final : public Stores {
+ public:
+  DatabaseStores(std::shared_ptr<storage::SqliteDatabase> database, std::function<void(const std::string&)> failed)
+      : database_(std::move(database)), telling_(std::make_shared<Telling>(std::move(failed))) {}
+  Result<std::shared_ptr<firmware::Store>> open(const std::string& bmc) override {
+    auto store = database_->open_store(bmc);
+    if (!store) return store;
+    return std::shared_ptr<firmware::Store>(std::make_shared<TellingStore>(std::move(*store), telling_));
+  }
+
+ private:
+  const std::shared_ptr<storage::SqliteDatabase> database_;
+  const std::shared_ptr<Telling> telling_;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<Stores>> Stores::create(const std::string& state_directory) {
+Result<std::unique_ptr<Stores>> Stores::create(const std::string& state_directory, std::function<void(const std::string&)> failed) {
   if (state_directory.empty()) return std::unique_ptr<Stores>(std::make_unique<MemoryStores>());
   // Passwords are in it: for its owner only.
   std::error_code error;
@@ -39,7 +76,7 @@ Result<std::unique_ptr<Stores>> Stores::create(const std::string& state_director
   }
   auto database = storage::SqliteDatabase::open(state_directory);
   if (!database) return database.error();
-  return std::unique_ptr<Stores>(std::make_unique<DatabaseStores>(std::move(*database)));
+  return std::unique_ptr<Stores>(std::make_unique<DatabaseStores>(std::move(*database), std::move(failed)));
 }
 
 }  // namespace bmcpair::board

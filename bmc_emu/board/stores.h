@@ -1,6 +1,7 @@
 // Where a fleet's boards keep what must survive: a database in the state directory, or memory without one.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -15,7 +16,9 @@ class Stores {
   virtual Result<std::shared_ptr<firmware::Store>> open(const std::string& bmc) = 0;
 
   // Empty directory: nothing survives. Errors: kIo, kCorrupt, kPermission, kBusy (another daemon uses it).
-  static Result<std::unique_ptr<Stores>> create(const std::string& state_directory);
+  // failed: may be empty; told when something cannot be kept, and again when it can (an empty text), on any thread.
+  static Result<std::unique_ptr<Stores>> create(const std::string& state_directory,
+                                                std::function<void(const std::string&)> failed = {});
 };
 
 }  // namespace bmcpair::board

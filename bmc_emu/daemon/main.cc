@@ -77,6 +77,7 @@ int run(const Options& options) {
   for (int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&stop_signals, signal);
   pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit of a file's size is an error of the write
 
   if (options.only_run_directory) {
     config.listen.clear();
@@ -107,6 +108,13 @@ int run(const Options& options) {
   board::FleetOptions fleet_options;
   fleet_options.threads = options.threads ? options.threads : config.threads ? config.threads : default_threads();
   fleet_options.state_directory = expand_run_directory(options.state.value_or(config.state_directory), run_directory);
+  fleet_options.state_failed = [folder = fleet_options.state_directory](const std::string& why) {
+    if (why.empty()) {
+      spdlog::info("state is kept again in {}", folder);
+    } else {
+      spdlog::error("state cannot be kept in {}: {}; commands that change it are refused until there is room and access", folder, why);
+    }
+  };
   auto begin = std::chrono::steady_clock::now();
   auto fleet = board::Fleet::create(std::move(config.boards), fleet_options);
   if (!fleet) return refuse(kExitStart, fleet.error().to_string());

@@ -1,7 +1,13 @@
 #include "bmc_emu/transport/grpc/server.h"
 
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <mutex>
 #include <sstream>
@@ -64,6 +70,28 @@ Result<std::shared_ptr<grpc::ServerCredentials>> tcp_credentials(const GrpcServe
   auto credentials = grpc::SslServerCredentials(ssl);
   if (!credentials) return Error{ErrorCode::kInvalidArgument, "TLS: certificate and key are not accepted"};
   return credentials;
+}
+
+// gRPC says only that it could not. What stands in the way of a socket of our own there, or else TLS.
+std::string why_not(const ListenAddress& address, bool tls) {
+  addrinfo wanted{}, *found = nullptr;
+  wanted.ai_socktype = SOCK_STREAM;
+  wanted.ai_flags = AI_PASSIVE;
+  if (int error = ::getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &wanted, &found); error != 0) {
+    return ::gai_strerror(error);
+  }
+  int error = 0;
+  for (const addrinfo* a = found; a && error == 0; a = a->ai_next) {
+    const int fd = ::socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int on = 1;
+    if (fd >= 0) ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (fd < 0 || ::bind(fd, a->ai_addr, a->ai_addrlen) != 0) error = errno;
+    if (fd >= 0) ::close(fd);
+  }
+  ::freeaddrinfo(found);
+  if (error == EADDRINUSE) return "the port is in use; choose another, or end who has it";
+  if (error != 0) return std::strerror(error);
+  return tls ? "gRPC does not accept the TLS files; does the key belong to the certificate?" : "the port was in use a moment ago";
 }
 
 class Server : public GrpcServer {
@@ -142,7 +170,7 @@ class Server : public GrpcServer {
       if (!server_ && ports_bound[i] != 0) continue;
       return Error{listen[i].is_unix ? ErrorCode::kIo : ErrorCode::kBusy,
                    "cannot listen on " + listen[i].to_string() +
-                       (listen[i].is_unix ? "" : ": in use, no such address here, or not permitted")};
+                       (listen[i].is_unix ? "" : ": " + why_not(listen[i], !options.tls_key.empty()))};
     }
     if (!server_) return Error{ErrorCode::kIo, "the gRPC server does not start"};
     for (auto& place : places_)
