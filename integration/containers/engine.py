@@ -80,7 +80,7 @@ class Engine:
     def __init__(self):
         if os.geteuid() != 0:
             raise AssertionError("these tests need root: podman makes network namespaces and overlays")
-        for program in ("podman", "podman-compose", "buildah", "runc", "mmdebstrap", "kubectl"):
+        for program in ("podman", "podman-compose", "catatonit", "buildah", "runc", "mmdebstrap", "kubectl"):
             if not shutil.which(program):
                 raise AssertionError(f"{program} is not installed; scripts/packages.txt names what the tests need")
         self.cache = cache_folder()

@@ -105,7 +105,7 @@ def test_buildah_builds_the_same_file(images):
     run("buildah", "bud", *arguments, "--target", "bmc_emu", "-t", "localhost/bmcpair/by-buildah",
         "-f", ROOT / "docker/Dockerfile", ROOT, env=images.environment, timeout=2700)  # fmt: skip
     one = inspect(images, "by-buildah")
-    assert one["Config"]["Entrypoint"] == ["bmc_emu"] and one["Config"]["Healthcheck"]["Test"][0] == "CMD"
+    assert one["Config"]["Entrypoint"] == ["bmc_emu"] and one["Healthcheck"]["Test"][0] == "CMD"
 
 
 def test_the_dockerfile_needs_no_frontend_and_no_heredoc():

@@ -105,11 +105,15 @@ def test_podman_plays_the_pod_of_the_base(images, tmp_path, request):
     container_of({"spec": {"template": pod}})["image"] = "localhost/bmcpair/bmc_emu:latest"
     persistent = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "state-bmc-0"}, "spec": claim["spec"]}
     config = {**objects["ConfigMap"], "metadata": {"name": objects["ConfigMap"]["metadata"]["name"]}}
+    # A claim outlives its pods, as with a controller.
+    claims = tmp_path / "claim.yaml"
+    claims.write_text(yaml.safe_dump(persistent))
     file = tmp_path / "pod.yaml"
-    file.write_text(yaml.safe_dump_all([config, persistent, pod]))
+    file.write_text(yaml.safe_dump_all([config, pod]))
     play = ["play", "kube", str(file)]
     request.addfinalizer(lambda: images.podman("volume", "rm", "--force", "state-bmc-0", check=False))
     request.addfinalizer(lambda: images.podman("play", "kube", "--down", str(file), check=False))
+    images.podman("play", "kube", str(claims))
     images.podman(*play)
     images.wait_for("a healthy pod", lambda: healthy(images, "bmc-0-bmc"))
     sensors = images.podman("exec", "bmc-0-bmc", "bmcctl", "sensor", "list", "server").stdout
