@@ -73,9 +73,14 @@ class Bench {
   void good_or_refused(ByteView request, uint8_t refusal) {
     const uint8_t said = machine_->start_transaction(request);
     if (said == refusal) return;
-    run_.expect(said == 0 && finish(milliseconds(1), minutes(2)) == Verdict::kTransactionComplete, "answers",
-                "the request comes to no end");
+    run_.expect(said == 0, "answers", "the request is refused");
+    comes_back(request);
+  }
+  void comes_back(ByteView request) {
+    run_.expect(finish(milliseconds(1), minutes(2)) == Verdict::kTransactionComplete, "answers", "the request comes to no end");
     const Bytes answer = machine_->get_result();
+    run_.expect(answer.size() >= 2 && answer[0] == (request[0] | 4) && answer[1] == request[1], "own-answer",
+                "the answer is to something else: " + to_hex(answer));
     const bool whole = answer.size() == request.size() + 1 && std::equal(request.begin() + 2, request.end(), answer.begin() + 3);
     run_.expect(whole, "own-answer", "the BMC has understood something else: " + std::to_string(answer.size()) +
                                          " bytes come back, " + std::to_string(request.size() + 1) + " are due");
@@ -194,6 +199,14 @@ void bt_long_request(Run& run, std::string_view profile) {
   b.good_or_refused(request, 0xc8);
 }
 
+void bt_any_answer(Run& run, std::string_view profile) {
+  Bench b(run, profile, InterfaceKind::kBt);
+  b.fault("answer_cmd=2 netfn=0x30 count=1");
+  const Bytes request{lab::kEchoNetFn << 2, lab::kEchoCmd, 1};
+  b.start(request);
+  b.comes_back(request);
+}
+
 void bt_register_reads(Run& run, std::string_view profile) {
   constexpr uint64_t kEnough = 35;
   Bench b(run, profile, InterfaceKind::kBt);
@@ -267,6 +280,12 @@ Exhibits machines() {
        "and executed those.",
        {{"hardened-bt_frame_limit", "own-answer", "something else"}},
        &bt_long_request},
+      {"bt-any-answer", "the answer to an earlier request is taken for this one's",
+       "ipmitool#82, ipmitool#399; reference B.6-10",
+       "NetFn, sequence number and command of an answer were not held against the request's. The answer to something else was "
+       "handed to the caller.",
+       {{"hardened+bt_accepts_any_answer", "own-answer", "something else"}},
+       &bt_any_answer},
       {"bt-register-reads", "every state looks at CTRL for itself",
        "Reference B.3, from the source of 6.1; over a network each look is a round trip",
        "Three states in a row read the same register, of which nobody has changed anything in between.",
