@@ -56,7 +56,11 @@ class DevicePort final : public registers::RegisterPort {
     device_.writes.emplace_back(offset, value);
   }
   void read_burst(uint16_t offset, std::span<uint8_t> out) override {
-    for (uint8_t& b : out) b = read(offset);
+    std::lock_guard lock(device_.mutex);
+    for (uint8_t& b : out) {
+      device_.reads.push_back(offset);
+      b = device_.next++;
+    }
     ++device_.bursts;
   }
   registers::InterfaceKind kind() const override { return kind_; }
