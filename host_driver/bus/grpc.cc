@@ -48,6 +48,15 @@ ErrorCode code_of(grpc::StatusCode code) {
   }
 }
 
+// With what to do about it, where that is known.
+std::string what_was_said(const grpc::Status& status, const std::string& target, const OpenOptions& options) {
+  const std::string& words = status.error_message();
+  if (status.error_code() != grpc::StatusCode::UNIMPLEMENTED) return words + tls_advice(words, target, options);
+  // gRPC says nothing where a service is not known at all.
+  return (words.empty() ? "who answers there does not know bmcpair's services" : words) +
+         "; is that a bmc_emu of another version? Install the same of both";
+}
+
 Result<std::string> read_pem(const char* what, const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   std::ostringstream text;
@@ -418,7 +427,7 @@ class Core : public Pump::Flushable, public std::enable_shared_from_this<Core> {
     stream_ = nullptr;
     if (!known) {
       std::string reason = status.ok() ? "the server has ended the stream"
-                                       : status.error_message() + tls_advice(status.error_message(), target_, options_);
+                                       : what_was_said(status, target_, options_);
       down(status.ok() ? ErrorCode::kUnavailable : code_of(status.error_code()), reason);
     }
     if (gone_) Pump::instance().signal(*std::exchange(gone_, nullptr));
@@ -765,8 +774,7 @@ Result<std::vector<RemoteInterface>> list_grpc(const BusSpec& spec, const OpenOp
   }
   queue.Shutdown();
   if (!answered) return Error{ErrorCode::kTimeout, "bus '" + spec.text + "': no answer in " + ms_text(wait)};
-  if (!status.ok()) return Error{code_of(status.error_code()), "bus '" + spec.text + "': " + status.error_message() +
-                                                                     tls_advice(status.error_message(), spec.target, options)};
+  if (!status.ok()) return Error{code_of(status.error_code()), "bus '" + spec.text + "': " + what_was_said(status, spec.target, options)};
 
   const size_t slash = spec.path.find('/');
   const std::string bmc = spec.path.substr(0, slash);
