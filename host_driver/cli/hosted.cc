@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "proto/registers/forwarding_port.h"
+
 namespace bmcpair::cli {
 namespace {
 
@@ -20,29 +22,17 @@ SessionOptions on_demand(SessionOptions options) {
 }  // namespace
 
 // Gives the interface back when it goes.
-class Hosted::OwnedPort final : public registers::RegisterPort {
+class Hosted::OwnedPort final : public registers::ForwardingPort {
  public:
-  OwnedPort(Slot& slot, std::unique_ptr<registers::RegisterPort> port) : slot_(slot), port_(std::move(port)) {}
+  OwnedPort(Slot& slot, std::unique_ptr<registers::RegisterPort> port) : ForwardingPort(std::move(port)), slot_(slot) {}
   ~OwnedPort() override {
-    port_.reset();
+    let_port_go();
     std::lock_guard lock(slot_.mutex);
     slot_.has_ports = false;
   }
-  uint8_t read(uint16_t offset) override { return port_->read(offset); }
-  void write(uint16_t offset, uint8_t value) override { port_->write(offset, value); }
-  void read_burst(uint16_t offset, std::span<uint8_t> out) override { port_->read_burst(offset, out); }
-  void write_burst(uint16_t offset, std::span<const uint8_t> in) override { port_->write_burst(offset, in); }
-  size_t read_counted(uint16_t offset, std::span<uint8_t> out) override { return port_->read_counted(offset, out); }
-  registers::InterfaceKind kind() const override { return port_->kind(); }
-  bool has_interrupt() const override { return port_->has_interrupt(); }
-  void set_interrupt_handler(InterruptHandler handler) override { port_->set_interrupt_handler(std::move(handler)); }
-  registers::LinkState link() const override { return port_->link(); }
-  void set_link_handler(LinkHandler handler) override { port_->set_link_handler(std::move(handler)); }
-  uint64_t endpoint() const override { return port_->endpoint(); }
 
  private:
   Slot& slot_;
-  std::unique_ptr<registers::RegisterPort> port_;
 };
 
 Hosted::Hosted(std::vector<HostedBus> buses, SessionOptions options) : session_(specs_of(buses), on_demand(std::move(options))) {

@@ -9,33 +9,20 @@
 
 #include "bmc_emu/daemon/config.h"
 #include "host_driver/bus/bus.h"
-#include "proto/registers/register_port.h"
+#include "proto/registers/forwarding_port.h"
 
 namespace bmcpair::pair {
 namespace {
 
 // A port that keeps its fleet alive.
-class OwningPort final : public registers::RegisterPort {
+class OwningPort final : public registers::ForwardingPort {
  public:
   OwningPort(std::shared_ptr<board::Fleet> fleet, std::unique_ptr<registers::RegisterPort> port)
-      : fleet_(std::move(fleet)), port_(std::move(port)) {}
-  ~OwningPort() override { port_.reset(); }
-
-  uint8_t read(uint16_t offset) override { return port_->read(offset); }
-  void write(uint16_t offset, uint8_t value) override { port_->write(offset, value); }
-  void read_burst(uint16_t offset, std::span<uint8_t> out) override { port_->read_burst(offset, out); }
-  void write_burst(uint16_t offset, std::span<const uint8_t> in) override { port_->write_burst(offset, in); }
-  size_t read_counted(uint16_t offset, std::span<uint8_t> out) override { return port_->read_counted(offset, out); }
-  registers::InterfaceKind kind() const override { return port_->kind(); }
-  bool has_interrupt() const override { return port_->has_interrupt(); }
-  void set_interrupt_handler(InterruptHandler handler) override { port_->set_interrupt_handler(std::move(handler)); }
-  registers::LinkState link() const override { return port_->link(); }
-  void set_link_handler(LinkHandler handler) override { port_->set_link_handler(std::move(handler)); }
-  uint64_t endpoint() const override { return port_->endpoint(); }
+      : ForwardingPort(std::move(port)), fleet_(std::move(fleet)) {}
+  ~OwningPort() override { let_port_go(); }  // before its fleet
 
  private:
   std::shared_ptr<board::Fleet> fleet_;
-  std::unique_ptr<registers::RegisterPort> port_;
 };
 
 struct Fleets {
