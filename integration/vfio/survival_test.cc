@@ -247,9 +247,9 @@ class SurvivalTest : public ::testing::TestWithParam<InterfaceKind> {
       daemon_.emplace(folder_, config(), std::vector<std::string>{"--state", folder_ / "state"});
     }
   }
-  void start_bridge(std::vector<std::string> more = {}) {
+  void start_bridge(std::vector<std::string> more = {}, const std::string& answer_ms = "500") {
     std::vector<std::string> argv{integration::program("vfio_bridge"), "--bus", "grpc:unix:" + (folder_ / "bmc_emu.sock"),
-                                  "--socket", socket(), "--answer-ms", "500"};
+                                  "--socket", socket(), "--answer-ms", answer_ms};
     argv.insert(argv.end(), more.begin(), more.end());
     bridge_.emplace(argv);
     ASSERT_TRUE(bridge_->wait_for_output("serving ")) << bridge_->err();
@@ -521,6 +521,23 @@ TEST_P(SurvivalTest, AStalledDaemonHoldsUpOneAccessAndNoOther) {
   EXPECT_TRUE(eventually([&] { return losses() > losses_before; })) << bridge_->err();
   daemon_->process().signal(SIGCONT);
   ASSERT_TRUE(wait_for_arrival(before));
+  expect_recovered();
+  settle_accounts();
+}
+
+TEST_P(SurvivalTest, TheNextClientOfAStalledDaemonIsServedToo) {
+  start_daemon();
+  // A goodbye that a stalled daemon does not answer is waited for as long as an answer is.
+  start_bridge({}, "1500");
+  open();
+  expect_recovered();
+  daemon_->process().signal(SIGSTOP);
+  port_.reset();
+  ASSERT_NO_FATAL_FAILURE(open());
+  EXPECT_EQ(port_->read(registers::away(GetParam()).flags_offset), registers::away_flags(GetParam()));
+  const int before = arrivals();
+  daemon_->process().signal(SIGCONT);
+  ASSERT_TRUE(wait_for_arrival(before)) << bridge_->err();
   expect_recovered();
   settle_accounts();
 }
