@@ -142,7 +142,6 @@ TEST_F(DmaTest, TheNumberOfMapsIsBoundedByWhatWasAgreed) {
 }
 
 TEST_F(DmaTest, MapsDoNotOutliveTheirClient) {
-  options_.claim_wait = std::chrono::seconds(10);
   start();
   {
     Client c = greeted();

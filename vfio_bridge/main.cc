@@ -158,8 +158,6 @@ int main(int argc, char** argv) {
     if (to_string(k) == kind_text) kind = k;
   }
   open.answer_timeout = std::chrono::milliseconds(answer_ms);
-  // The client before lets its registers go when the BMC has said goodbye, or could have.
-  options.claim_wait += std::chrono::milliseconds(answer_ms);
   BusProvider provider(*spec, open, kind, quiet);
   // A mistake in the spec is better said now than to QEMU. A BMC that is not there yet is none.
   registers::InterfaceKind found{};

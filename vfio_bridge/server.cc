@@ -22,7 +22,11 @@
 namespace bmcpair::vfio_bridge {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 constexpr size_t kClientsMax = 16;  // connected or being refused, of one server
+// More than a port needs to let go: an access that nobody answers, and a goodbye.
+constexpr auto kLeaveWait = std::chrono::seconds(20);
 
 int to_errno(ErrorCode code) {
   switch (code) {
@@ -93,6 +97,7 @@ class Server::Impl {
     std::thread thread;
     bool busy = false;  // between taking a request and having answered it
     bool done = false;
+    std::optional<Clock::time_point> left;  // since when it is known to have gone
   };
 
   void log(const std::string& text) const {
@@ -105,7 +110,8 @@ class Server::Impl {
   bool greet(Stream& stream, const std::string& who, Agreement& agreement, vfio_user::Header& hello);
   bool refuse(Stream& stream, const std::string& who, const vfio_user::Header& header, int error_no,
               const std::string& why);
-  bool claim();
+  bool claim(Client& client);
+  void leave(Client& client);
   void release();
   void converse(Client& client, Stream& stream, Session& session, Intx& intx, const std::string& who);
   bool wait_for_input(Client& client, Intx& intx);
@@ -123,7 +129,7 @@ class Server::Impl {
   std::list<Client> clients_;
   bool quieting_ = false;
   bool stopping_ = false;
-  bool occupied_ = false;
+  Client* holder_ = nullptr;
   Intx* intx_ = nullptr;  // of the client that holds the port
   Intx::Counts past_;     // of those before
 
@@ -206,17 +212,35 @@ void Server::Impl::accepted(UniqueFd fd) {
   }
 }
 
-bool Server::Impl::claim() {
+bool Server::Impl::claim(Client& client) {
   std::unique_lock lock(mutex_);
-  if (!changed_.wait_for(lock, options_.claim_wait, [this] { return !occupied_ || stopping_; }) || stopping_)
-    return false;
-  occupied_ = true;
+  const auto patience = Clock::now() + options_.claim_wait;
+  for (;;) {
+    if (stopping_) return false;
+    if (!holder_) break;
+    const auto now = Clock::now();
+    if (!holder_->left && now >= patience) {
+      // Its thread may be at the registers, or wait for a processor, and not know yet.
+      pollfd p{holder_->fd.get(), 0, 0};
+      if (::poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR)) != 0) holder_->left = now;
+    }
+    const auto until = holder_->left ? *holder_->left + kLeaveWait : patience;
+    if (now >= until) return false;
+    changed_.wait_until(lock, until);
+  }
+  holder_ = &client;
   return true;
+}
+
+void Server::Impl::leave(Client& client) {
+  std::lock_guard lock(mutex_);
+  client.left = Clock::now();
+  changed_.notify_all();
 }
 
 void Server::Impl::release() {
   std::lock_guard lock(mutex_);
-  occupied_ = false;
+  holder_ = nullptr;
   changed_.notify_all();
 }
 
@@ -284,11 +308,12 @@ void Server::Impl::serve(Client& client) {
     Agreement agreement;
     vfio_user::Header hello;
     if (greet(stream, who, agreement, hello)) {
-      if (!claim()) {
+      if (!claim(client)) {
         refuse(stream, who, hello, EBUSY, "another client is connected");
       } else {
         auto port = provider_.attach(options_.port_path, who + " on " + options_.socket_path);
         if (!port) {
+          leave(client);
           refuse(stream, who, hello, to_errno(port.error().code), port.error().to_string());
         } else {
           registers::RegisterPort& registers = **port;
@@ -315,6 +340,7 @@ void Server::Impl::serve(Client& client) {
                                       vfio_user::encode_version(agreement.reply));
           }
           if (stream.send(out)) converse(client, stream, session, intx, who);
+          leave(client);
           registers.set_interrupt_handler({});
           std::lock_guard lock(mutex_);
           intx_ = nullptr;

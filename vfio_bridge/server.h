@@ -26,7 +26,8 @@ struct ServerOptions {
   std::string socket_path;  // at most 107 bytes; mode 0600
   std::string port_path;    // what the provider is asked for, "bmc/interface"
   PciOptions pci;           // its kind is the port's, whatever is set here
-  // How long a new client waits for the one before it to go away.
+  // How long a new client waits for the one before it to go away. One that has gone, and whose port is still letting go,
+  // is waited for longer.
   std::chrono::milliseconds claim_wait{500};
   // How long a client has for its VERSION, and for taking its replies.
   std::chrono::milliseconds client_wait{10'000};

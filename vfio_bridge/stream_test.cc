@@ -104,8 +104,6 @@ TEST_F(StreamTest, AnOversizeMessageIsAnsweredAndEndsTheConnectionBeforeItsBytes
     EXPECT_EQ(r.error, static_cast<uint32_t>(E2BIG));
     EXPECT_TRUE(c.ended());
     c.close();
-    options_.claim_wait = std::chrono::seconds(10);
-    c.close();
     server_.reset();
     start();
   }
@@ -129,7 +127,6 @@ TEST_F(StreamTest, TheLargestMessageIsTaken) {
 }
 
 TEST_F(StreamTest, AMessageCutShortByTheEndDoesNoHarm) {
-  options_.claim_wait = std::chrono::seconds(10);
   start();
   for (size_t n : {1, 15, 16, 20}) {
     Client c = greeted();
@@ -182,7 +179,6 @@ TEST_F(StreamTest, IdsAreEchoedAndMayRepeat) {
 }
 
 TEST_F(StreamTest, GarbageEndsOneConnectionAndNothingElse) {
-  options_.claim_wait = std::chrono::seconds(10);
   start();
   uint32_t seed = 12345;
   for (int round = 0; round < 40; ++round) {

@@ -255,7 +255,9 @@ class SurvivalTest : public ::testing::TestWithParam<InterfaceKind> {
     ASSERT_TRUE(bridge_->wait_for_output("serving ")) << bridge_->err();
   }
   void open() {
-    auto port = bus::connect_vfio_user(socket());
+    bus::VfioUserOptions patient;
+    patient.reply_wait = seconds(60);  // a bridge that a busy machine holds up is not one that is away
+    auto port = bus::connect_vfio_user(socket(), patient);
     ASSERT_TRUE(port.ok()) << port.error().to_string() << "\n" << bridge_->err();
     port_ = *std::move(port);
     auto disturb = [this](int move) {
@@ -411,8 +413,7 @@ TEST_P(SurvivalTest, ADaemonLostAtAnyPointOfARequestCostsThatRequestAtMost) {
     // Whether the BMC is back before the host's next access, which is the harder one: what is left of the request goes
     // to somebody who has not seen its beginning.
     const bool back_at_once = point / 6 % 2 == 0;
-    const int arrivals_before = arrivals();
-    const int losses_before = losses();
+    int arrivals_before = 0, losses_before = 0;
     auto come_back = [&] {
       if (how == How::kStall) {
         daemon_->process().signal(SIGCONT);
@@ -426,6 +427,8 @@ TEST_P(SurvivalTest, ADaemonLostAtAnyPointOfARequestCostsThatRequestAtMost) {
       if (move != point || done) return;
       done = excused_ = true;
       ++fired;
+      arrivals_before = arrivals();
+      losses_before = losses();
       host_->has_been_disturbed();
       switch (how) {
         case How::kKill:
@@ -439,7 +442,8 @@ TEST_P(SurvivalTest, ADaemonLostAtAnyPointOfARequestCostsThatRequestAtMost) {
       ASSERT_TRUE(wait_for_loss(losses_before));
       come_back();
     };
-    (void)add();
+    // On a starved machine the bridge may lose the BMC by itself before the request has come so far.
+    for (int i = 0; i < 20 && !done; ++i) (void)add();
     ASSERT_TRUE(done) << "point " << point << " of " << points;
     disturb_ = nullptr;
     if (!back_at_once) {

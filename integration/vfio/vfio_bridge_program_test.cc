@@ -22,7 +22,7 @@ namespace bt = registers::bt;
 
 template <class F>
 bool eventually(F condition) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   while (!condition()) {
     if (std::chrono::steady_clock::now() > deadline) return false;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -89,7 +89,9 @@ class VfioBridgeProgramTest : public ::testing::Test {
   Result<std::unique_ptr<registers::RegisterPort>> open() {
     Result<std::unique_ptr<registers::RegisterPort>> port = Error{ErrorCode::kInternal, "never tried"};
     eventually([&] {
-      port = bus::connect_vfio_user(in("v"));
+      bus::VfioUserOptions patient;
+      patient.reply_wait = std::chrono::seconds(30);  // until a bridge whose daemon is not ready yet has refused, too
+      port = bus::connect_vfio_user(in("v"), patient);
       return port.ok() || port.error().code == ErrorCode::kBusy;
     });
     return port;

@@ -13,7 +13,7 @@ using registers::InterfaceKind;
 using vfio_bridge::testing::ArrayRegisters;
 using Access = ArrayRegisters::Access;
 
-// Waits for a condition that another thread makes true; ten seconds are for ever here.
+// Waits for a condition that another thread makes true; its bound is for ever here.
 class Gate {
  public:
   template <class F>
@@ -25,7 +25,7 @@ class Gate {
   template <class F>
   bool wait(F until) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(10), until);
+    return changed_.wait_for(lock, vfio_bridge::testing::kPatience, until);
   }
   // A copy of what another thread may change meanwhile.
   template <class T>
@@ -41,10 +41,7 @@ class Gate {
 
 class VfioUserBusTest : public vfio_bridge::testing::ProtocolTest {
  protected:
-  VfioUserBusTest() {
-    options_.claim_wait = std::chrono::seconds(10);
-    bus_options_.backoff_most = std::chrono::milliseconds(20);
-  }
+  VfioUserBusTest() { bus_options_.backoff_most = std::chrono::milliseconds(20); }
   std::unique_ptr<registers::RegisterPort> open() {
     auto port = bus::connect_vfio_user(options_.socket_path, bus_options_);
     EXPECT_TRUE(port.ok()) << (port ? "" : port.error().message);
@@ -244,7 +241,7 @@ TEST_F(VfioUserBusTest, AServerThatNowServesAnotherKindIsNotTaken) {
   server_->stop();
   server_.reset();
   start(InterfaceKind::kKcs);
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  const auto deadline = std::chrono::steady_clock::now() + vfio_bridge::testing::kPatience;
   while (port->link().reason.find("it was bt") == std::string::npos && std::chrono::steady_clock::now() < deadline)
     std::this_thread::yield();
   EXPECT_NE(port->link().reason.find("it was bt"), std::string::npos) << port->link().reason;
@@ -254,7 +251,6 @@ TEST_F(VfioUserBusTest, AServerThatNowServesAnotherKindIsNotTaken) {
 TEST_F(VfioUserBusTest, ErrorsSayWhatIsWrong) {
   EXPECT_EQ(open_error().code, ErrorCode::kNotFound);
   start();
-  options_.claim_wait = std::chrono::milliseconds(0);
   provider_->refuse_with(Error{ErrorCode::kBusy, "in use"});
   Error busy = open_error();
   EXPECT_EQ(busy.code, ErrorCode::kBusy);
