@@ -43,10 +43,12 @@ class Socketed {
     const auto now = std::chrono::steady_clock::now();
     if (failed_ && now < try_again_) return nullptr;
     attaching_ = true;
+    // Who was not gone by then is not leaving.
+    const Duration busy_wait = failed_ ? Duration(0) : options_.busy_wait;
     lock.unlock();
     auto attached = mapping_.attach();
-    for (const auto until = now + options_.busy_wait; !attached.ok() && attached.error().code == ErrorCode::kBusy &&
-                                                      std::chrono::steady_clock::now() < until && !stopping_;) {
+    const auto until = now + busy_wait;
+    while (!attached.ok() && attached.error().code == ErrorCode::kBusy && std::chrono::steady_clock::now() < until && !stopping_) {
       std::this_thread::sleep_for(kBusyPause);
       attached = mapping_.attach();
     }

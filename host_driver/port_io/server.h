@@ -30,7 +30,8 @@ struct ServerOptions {
   unsigned socket_mode = 0600;
   std::vector<Mapping> mappings;
   size_t clients_max = 256;
-  Duration busy_wait = std::chrono::seconds(1);
+  // Of the first attach; one that was busy to its end is not waited for again.
+  Duration busy_wait = std::chrono::seconds(5);
   // After an attach that failed the ports are those of an empty bus for so long.
   Duration retry_wait = std::chrono::seconds(1);
   std::function<void(std::string)> error;  // an interface cannot be attached: one line, not again while it stays the same
