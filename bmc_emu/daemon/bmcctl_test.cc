@@ -29,7 +29,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr auto kLong = std::chrono::seconds(20);
+constexpr auto kLong = std::chrono::seconds(60);
 
 board::BoardConfig board_named(const std::string& name) {
   board::BoardConfig config;

@@ -1,7 +1,8 @@
 // The host's bus against real BMCs: board::Fleet behind the daemon's server.
 #include <gtest/gtest.h>
 
-#include <thread>
+#include <algorithm>
+#include <vector>
 
 #include "bmc_emu/board/fleet.h"
 #include "integration/grpc/testing.h"
@@ -42,44 +43,50 @@ class FleetBus : public ::testing::Test {
   std::unique_ptr<transport::GrpcServer> server_;
 };
 
-// Get Device ID, step by step as a driver does it with the interrupt (§11.7), and what it costs.
+// Get Device ID, step by step as a driver does it with the interrupt (§11.7), and what it costs: the middle one of many,
+// since a posted write that lies too long goes by itself, and on a busy machine any of them may.
 TEST_F(FleetBus, ABtTransactionWithItsInterruptTakesAtMostTenMessages) {
-  auto port = *open(socket_, "");
-  Condition seen;
-  int rises = 0;
-  port->set_interrupt_handler([&](bool level) { seen.change([&] { rises += level; }); });
-  port->write(bt::kIntMask, bt::kB2hIrqEnable);
-  ASSERT_EQ(port->read(bt::kCtrl) & (bt::kBBusy | bt::kH2bAtn | bt::kB2hAtn), 0);
-  uint64_t before = server_->statistics().messages;
-  uint64_t ops = server_->statistics().ops;
+  std::vector<uint64_t> messages;
+  for (int round = 0; round < 21; ++round) {
+    Condition seen;
+    int rises = 0;
+    auto port = *open(socket_, "");
+    port->set_interrupt_handler([&](bool level) { seen.change([&] { rises += level; }); });
+    port->write(bt::kIntMask, bt::kB2hIrqEnable);
+    ASSERT_EQ(port->read(bt::kCtrl) & (bt::kBBusy | bt::kH2bAtn | bt::kB2hAtn), 0);
+    const transport::GrpcServerStatistics before = server_->statistics();
 
-  ASSERT_EQ(port->read(bt::kCtrl) & (bt::kBBusy | bt::kH2bAtn), 0);
-  port->write(bt::kCtrl, bt::kClrWrPtr);
-  const uint8_t request[] = {3, 0x18, 0x42, 0x01};
-  port->write_burst(bt::kBuffer, request);
-  port->write(bt::kCtrl, bt::kH2bAtn);
-  port->read(bt::kCtrl);
-  ASSERT_TRUE(seen.wait([&] { return rises > 0; }));
-  ASSERT_EQ(port->read(bt::kCtrl) & bt::kB2hAtn, bt::kB2hAtn);
-  port->write(bt::kIntMask, bt::kB2hIrqEnable | bt::kB2hIrq);
-  port->write(bt::kCtrl, bt::kHBusy);
-  port->write(bt::kCtrl, bt::kB2hAtn);
-  port->write(bt::kCtrl, bt::kClrRdPtr);
-  std::vector<uint8_t> response(256);
-  size_t n = port->read_counted(bt::kBuffer, response);
-  port->write(bt::kCtrl, bt::kHBusy);
-  EXPECT_EQ(port->read(bt::kCtrl) & (bt::kHBusy | bt::kB2hAtn), 0);
+    ASSERT_EQ(port->read(bt::kCtrl) & (bt::kBBusy | bt::kH2bAtn), 0);
+    port->write(bt::kCtrl, bt::kClrWrPtr);
+    const uint8_t request[] = {3, 0x18, 0x42, 0x01};
+    port->write_burst(bt::kBuffer, request);
+    port->write(bt::kCtrl, bt::kH2bAtn);
+    port->read(bt::kCtrl);
+    ASSERT_TRUE(seen.wait([&] { return rises > 0; }));
+    ASSERT_EQ(port->read(bt::kCtrl) & bt::kB2hAtn, bt::kB2hAtn);
+    port->write(bt::kIntMask, bt::kB2hIrqEnable | bt::kB2hIrq);
+    port->write(bt::kCtrl, bt::kHBusy);
+    port->write(bt::kCtrl, bt::kB2hAtn);
+    port->write(bt::kCtrl, bt::kClrRdPtr);
+    std::vector<uint8_t> response(256);
+    size_t n = port->read_counted(bt::kBuffer, response);
+    port->write(bt::kCtrl, bt::kHBusy);
+    EXPECT_EQ(port->read(bt::kCtrl) & (bt::kHBusy | bt::kB2hAtn), 0);
 
-  ASSERT_EQ(n, 20u);
-  EXPECT_EQ(response[0], 19);
-  EXPECT_EQ(response[1], 0x1c);
-  EXPECT_EQ(response[2], 0x42);
-  EXPECT_EQ(response[3], 0x01);
-  EXPECT_EQ(response[4], 0x00);
-  EXPECT_EQ(response[14] | response[15] << 8, 0x1234);
+    ASSERT_EQ(n, 20u);
+    EXPECT_EQ(response[0], 19);
+    EXPECT_EQ(response[1], 0x1c);
+    EXPECT_EQ(response[2], 0x42);
+    EXPECT_EQ(response[3], 0x01);
+    EXPECT_EQ(response[4], 0x00);
+    EXPECT_EQ(response[14] | response[15] << 8, 0x1234);
+    const transport::GrpcServerStatistics after = server_->statistics();
+    messages.push_back(after.messages - before.messages);
+    EXPECT_EQ(after.ops - before.ops, 13u);
+  }
   // Five of them are round trips; a posted write that lay too long adds a message, not a wait.
-  EXPECT_LE(server_->statistics().messages - before, 10u);
-  EXPECT_EQ(server_->statistics().ops - ops, 13u);
+  std::sort(messages.begin(), messages.end());
+  EXPECT_LE(messages[messages.size() / 2], 10u);
 }
 
 TEST_F(FleetBus, AForcedDetachIsAnsweredByAttachingAgain) {

@@ -24,7 +24,7 @@
 namespace bmcpair::testing {
 
 // Deadlines of tests are for what must never happen; they are long because machines can be slow.
-constexpr auto kLong = std::chrono::seconds(20);
+constexpr auto kLong = std::chrono::seconds(60);
 
 // Something that becomes true, and who waits for it.
 class Condition {

@@ -37,7 +37,7 @@ struct Case {
   const char* rule;
   unsigned allowed;
   uint8_t said = 0;
-  int requests = 3;  // that are sent while the rule is in force
+  int requests = 3;  // that are sent while the rule is in force; more where it has not fired by then
 };
 
 constexpr uint8_t kReadFru = 0x11;
@@ -45,6 +45,7 @@ constexpr uint8_t kBytesAsked = 6;
 constexpr size_t kFruBytes = 1024;
 // A request that does not end for so long is stuck.
 constexpr Duration kBound = std::chrono::seconds(40);
+constexpr int kRequestsMax = 1000;
 
 // Which offset an answer is of can be told from its bytes.
 uint8_t fru_byte(size_t i) { return static_cast<uint8_t>(i * 31 + i / 256 * 7 + 5); }
@@ -95,10 +96,15 @@ class Trial {
     if (!noting.ok() || !identity.ok()) return say("cannot make an earlier answer");
     auto rule = board_->add_fault(parse(case_.rule));
     if (!rule.ok()) return say(rule.error().message);
-    for (int i = 1; i <= case_.requests; ++i) judge(i, ask(i));
-    bool fired = false;
-    for (const board::FaultView& view : board_->faults()) fired = fired || (view.id == *rule && view.fired > 0);
-    if (!fired) say("the fault never fired");
+    auto fired = [&] {
+      for (const board::FaultView& view : board_->faults()) {
+        if (view.id == *rule && view.fired > 0) return true;
+      }
+      return false;
+    };
+    // A phase of the BMC may be over, on a busy machine, before the driver has looked at it once.
+    for (int i = 1; i <= case_.requests || (!fired() && i <= kRequestsMax); ++i) judge(i, ask(i));
+    if (!fired()) say("the fault never fired");
     if (!board_->clear_fault(*rule).ok() || !board_->clear_fault(*noting).ok()) say("the rule cannot be cleared");
     recover();
     user_.reset();
@@ -223,7 +229,7 @@ const std::vector<Case> kMessageCases = {
     {FRU "duplicate=3 count=1", kOwn},
     // A byte of the request may be what is lost: then the BMC says so.
     {"lose_write=true access=write nth=4", kOwn | kSaid | kTimeout | kProtocol, 0xc7},
-    {"read_value=ff until=400ms", kOwn | kTimeout | kProtocol | kUnavailable | kHosed},
+    {"read_value=ff until=2s", kOwn | kTimeout | kProtocol | kUnavailable | kHosed},
     {"bmc=stall duration=400ms " FRU, kOwn},
     {"bmc=warm_reset phase=read", kOwn | kTimeout | kProtocol | kUnavailable | kHosed},
     {"bmc=warm_reset " FRU, kOwn | kTimeout | kProtocol | kUnavailable | kHosed},

@@ -29,7 +29,7 @@ using registers::InterfaceKind;
 
 template <class F>
 bool eventually(F condition) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   while (!condition()) {
     if (std::chrono::steady_clock::now() > deadline) return false;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -79,7 +79,7 @@ class QtestBusTest : public ::testing::Test {
     bus::QtestOptions o;
     o.base = base;
     o.irq = irq;
-    o.reply_wait = std::chrono::seconds(20);
+    o.reply_wait = std::chrono::seconds(60);
     o.backoff_most = std::chrono::milliseconds(50);
     std::unique_ptr<registers::RegisterPort> port;
     std::string last = "never tried";
@@ -211,7 +211,7 @@ TEST_F(QtestBusTest, TheInterruptOfEachDeviceReachesItsOwnHandler) {
   };
   auto wait = [&](auto condition) {
     std::unique_lock lock(mutex);
-    return changed.wait_for(lock, std::chrono::seconds(20), condition);
+    return changed.wait_for(lock, std::chrono::seconds(60), condition);
   };
   // A copy of what the port's own thread may change meanwhile.
   auto copy = [&](const std::vector<bool>& of) {

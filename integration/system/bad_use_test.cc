@@ -74,8 +74,8 @@ TEST(BadUse, ACertificateThatIsNoneIsNamedOnBothSides) {
   write_file(folder / "junk.pem", "junk\n");
   expect_refused(run({program("bmc_emu"), config(), "--listen", "127.0.0.1:0", "--tls-cert", folder / "junk.pem", "--tls-key", folder / "junk.pem"}),
                  kExitStart, folder / "junk.pem");
-  expect_refused(host_driver({"--bus", "grpc:localhost:1", "--tls-ca", folder / "junk.pem", "--timeout", "1", "info"}), 3, folder / "junk.pem");
-  expect_refused(host_driver({"--bus", "grpc:localhost:1", "--tls-ca", folder / "none.pem", "--timeout", "1", "info"}), 3, folder / "none.pem");
+  expect_refused(host_driver({"--bus", "grpc:localhost:1", "--tls-ca", folder / "junk.pem", "--timeout", "5", "info"}), 3, folder / "junk.pem");
+  expect_refused(host_driver({"--bus", "grpc:localhost:1", "--tls-ca", folder / "none.pem", "--timeout", "5", "info"}), 3, folder / "none.pem");
 }
 
 TEST(BadUse, AStateFolderThatCannotBeWrittenIsNamed) {

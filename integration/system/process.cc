@@ -185,8 +185,13 @@ Finished Daemon::ctl(std::vector<std::string> arguments) {
 }
 
 Finished host_driver(std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), program("host_driver"));
-  return run(arguments);
+  std::vector<std::string> argv{program("host_driver")};
+  // As patient as the rest; who wants it shorter says so.
+  if (std::find(arguments.begin(), arguments.end(), "--timeout") == arguments.end()) {
+    argv.insert(argv.end(), {"--timeout", std::to_string(kPatience.count())});
+  }
+  argv.insert(argv.end(), arguments.begin(), arguments.end());
+  return run(argv);
 }
 
 }  // namespace bmcpair::integration

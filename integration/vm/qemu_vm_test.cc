@@ -82,7 +82,7 @@ class QemuVm : public ::testing::Test {
   }
   std::string bus(const std::string& at) { return "qtest:" + (folder_ / "qtest") + at; }
   Finished drive(const std::string& at, std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), {"--timeout", "20", "--bus", bus(at)});
+    arguments.insert(arguments.begin(), {"--timeout", "60", "--bus", bus(at)});
     return host_driver(std::move(arguments));
   }
   std::string ctl(std::vector<std::string> arguments) {
