@@ -141,7 +141,7 @@ TEST_F(TwoMachines, OnlyAClientWithACertificateOfTheCaIsServedAndOthersAreToldWh
       {"a file that is not there", tls("nothing", "client", "client"), {"nothing.pem"}},
   };
   // Side by side, for each is tried again until the time is over.
-  for (Bad& bad : refusals) bad.process = driver(bad.arguments, "5");
+  for (Bad& bad : refusals) bad.process = driver(bad.arguments, "15");
   std::string all;
   for (const Bad& bad : refusals) {
     EXPECT_EQ(bad.process->wait(), 3) << bad.what;

@@ -225,7 +225,7 @@ TEST_F(Run, ABusThatIsBusyIsTheOpensErrorAndSaysWhoHasIt) {
   Daemon daemon(other, source_file("configs/one-kcs.yaml"));
   Process holder({program("host_driver"), "--bus", daemon.bus(""), "--timeout", "60", "watch"});
   ASSERT_TRUE(holder.wait_for_output("watching")) << holder.err();
-  const Finished done = integration::run({program("host_driver"), "run", "--timeout", "2", "--bus", daemon.bus(""), "--", "ipmitool", "raw", "6", "1"},
+  const Finished done = integration::run({program("host_driver"), "run", "--timeout", "5", "--bus", daemon.bus(""), "--", "ipmitool", "raw", "6", "1"},
                                          environment());
   EXPECT_EQ(done.status, 1);
   EXPECT_NE(done.err.find("host_driver["), std::string::npos) << done.err;
