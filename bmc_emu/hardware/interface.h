@@ -70,6 +70,8 @@ class Interface {
   virtual Instant next_due() const = 0;
   // At most one access of the actor, if one is due at `now`. Returns a request when this step completed one.
   virtual std::optional<TakenRequest> step(Instant now) = 0;
+  // Whether the actor is between two accesses of a run to its buffer, which the host's flags do not tell apart.
+  virtual bool in_burst() const { return false; }
   // The firmware's answer: NetFn<<2|LUN (odd NetFn), Cmd, CC, data. It is put into the registers by later
   // steps, not before the response latency that the plan draws for (NetFn, Cmd) has passed since the request was
   // taken. False when the token is stale and the response was dropped. A response longer than the interface can

@@ -33,42 +33,50 @@ struct BitRule {
 
 using BitTable = std::array<BitRule, 8>;
 
+// A table's bits by rule, for one face: a register is written in one go.
+struct RuleMasks {
+  uint8_t assigned = 0, set_by_one = 0, cleared_by_one = 0, toggled_by_one = 0, cleared_by_zero = 0, pulsed = 0;
+  uint8_t seen = 0;
+};
+
+constexpr RuleMasks masks_of(const BitTable& table, Face face) {
+  RuleMasks out;
+  for (const BitRule& rule : table) {
+    uint8_t* mask = nullptr;
+    switch (face == Face::kHost ? rule.host : rule.bmc) {
+      case WriteRule::kIgnored: break;
+      case WriteRule::kAssign: mask = &out.assigned; break;
+      case WriteRule::kSetByOne: mask = &out.set_by_one; break;
+      case WriteRule::kClearByOne: mask = &out.cleared_by_one; break;
+      case WriteRule::kToggleByOne: mask = &out.toggled_by_one; break;
+      case WriteRule::kClearByZero: mask = &out.cleared_by_zero; break;
+      case WriteRule::kPulse: mask = &out.pulsed; break;
+    }
+    if (mask) *mask = static_cast<uint8_t>(*mask | rule.bit);
+    if (face == Face::kHost ? rule.host_sees : rule.bmc_sees) out.seen = static_cast<uint8_t>(out.seen | rule.bit);
+  }
+  return out;
+}
+
+struct Rules {
+  explicit constexpr Rules(const BitTable& table) : host(masks_of(table, Face::kHost)), bmc(masks_of(table, Face::kBmc)) {}
+  constexpr const RuleMasks& of(Face face) const { return face == Face::kHost ? host : bmc; }
+  RuleMasks host, bmc;
+};
+
 struct Written {
   uint8_t value = 0;   // the register afterwards
   uint8_t pulses = 0;  // kPulse bits that were written as 1
 };
 
 // Writes `written` to the bits of `mask`; the others keep their value. Mask and write are one access.
-constexpr Written write_bits(const BitTable& table, Face face, uint8_t before, uint8_t written, uint8_t mask = 0xff) {
-  Written out{before, 0};
-  for (const BitRule& rule : table) {
-    if ((mask & rule.bit) == 0) continue;
-    const bool one = (written & rule.bit) != 0;
-    bool set = false;
-    bool clear = false;
-    switch (face == Face::kHost ? rule.host : rule.bmc) {
-      case WriteRule::kIgnored: break;
-      case WriteRule::kAssign: (one ? set : clear) = true; break;
-      case WriteRule::kSetByOne: set = one; break;
-      case WriteRule::kClearByOne: clear = one; break;
-      case WriteRule::kToggleByOne: ((before & rule.bit) != 0 ? clear : set) = one; break;
-      case WriteRule::kClearByZero: clear = !one; break;
-      case WriteRule::kPulse:
-        if (one) out.pulses = static_cast<uint8_t>(out.pulses | rule.bit);
-        break;
-    }
-    if (set) out.value = static_cast<uint8_t>(out.value | rule.bit);
-    if (clear) out.value = static_cast<uint8_t>(out.value & ~rule.bit);
-  }
-  return out;
-}
-
-constexpr uint8_t visible_bits(const BitTable& table, Face face) {
-  uint8_t mask = 0;
-  for (const BitRule& rule : table) {
-    if (face == Face::kHost ? rule.host_sees : rule.bmc_sees) mask = static_cast<uint8_t>(mask | rule.bit);
-  }
-  return mask;
+constexpr Written write_bits(const RuleMasks& rules, uint8_t before, uint8_t written, uint8_t mask = 0xff) {
+  const auto ones = static_cast<uint8_t>(written & mask);
+  const auto zeros = static_cast<uint8_t>(~written & mask);
+  const auto sets = static_cast<uint8_t>(ones & (rules.assigned | rules.set_by_one));
+  const auto clears = static_cast<uint8_t>((zeros & (rules.assigned | rules.cleared_by_zero)) | (ones & rules.cleared_by_one));
+  const auto toggles = static_cast<uint8_t>(ones & rules.toggled_by_one);
+  return {static_cast<uint8_t>(((before | sets) & ~clears) ^ toggles), static_cast<uint8_t>(ones & rules.pulsed)};
 }
 
 // What the hardware does to a flags register by itself when another register is accessed.

@@ -270,10 +270,10 @@ struct Interface : RcuNode, rt::Tracked, SmiUpcalls, std::enable_shared_from_thi
   void panic_drain();
 
   void count(Statistic s, uint64_t n = 1) {
-    statistics[static_cast<size_t>(s)].fetch_add(n, std::memory_order_relaxed);
+    statistics[static_cast<size_t>(s)].add(n);
   }
   const state_machine::Profile& profile() const;
-  uint64_t counted(Statistic s) const { return statistics[static_cast<size_t>(s)].load(std::memory_order_relaxed); }
+  uint64_t counted(Statistic s) const { return statistics[static_cast<size_t>(s)].value(); }
   void log(const std::string& line) const;
   bool shutting_down() const { return in_shutdown.load(std::memory_order_acquire); }
 
@@ -343,7 +343,7 @@ struct Interface : RcuNode, rt::Tracked, SmiUpcalls, std::enable_shared_from_thi
   bool panic_dead = false;  // something below will never come back
   uint8_t panic_sequence = 0;
 
-  std::array<rt::Atomic<uint64_t>, kStatistics> statistics;
+  std::array<rt::Counter, kStatistics> statistics;
 };
 
 // ---- helpers shared by the files

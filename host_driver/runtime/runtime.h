@@ -10,6 +10,7 @@
 //                                              point, allowed anywhere
 //   rt::Mutex, rt::LockGuard, rt::UniqueLock   Mutex: lock, unlock, try_lock
 //   rt::Atomic<T>                              load/store/exchange/compare_exchange/fetch_add with explicit orders
+//   rt::Counter                                what is only counted and shown: add, value; orders nothing
 //   rt::fence(order)                           std::atomic_thread_fence
 //   rt::Shared<T>                              plain data shared under some other order: read(), write(); races are found modelled
 //   rt::Tracked                                a base of what must end once, and be touched by nobody then: touch()

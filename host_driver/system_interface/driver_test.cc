@@ -83,6 +83,18 @@ TEST(Driver, BringsInterfacesUpAndTakesThemAway) {
   EXPECT_EQ(driver.wait_until_up(ids[0], soon()).error().code, ErrorCode::kNotFound);
 }
 
+// Why it is not up, as soon as the driver has tried and `part` is in it.
+std::string reason_of_not_up(Driver& driver, int id, const std::string& part) {
+  const Instant end = soon();
+  for (;;) {
+    auto number = driver.wait_until_up(id, rt::now() + milliseconds(10));
+    EXPECT_FALSE(number);
+    if (number) return "it is up";
+    EXPECT_EQ(number.error().code, ErrorCode::kTimeout);
+    if (number.error().message.find(part) != std::string::npos || rt::now() > end) return number.error().message;
+  }
+}
+
 TEST(Driver, TriesADeviceThatIsNotThereUntilItIs) {
   for (InterfaceKind kind : {InterfaceKind::kKcs, InterfaceKind::kBt}) {
     MessageHandler mh;
@@ -90,10 +102,7 @@ TEST(Driver, TriesADeviceThatIsNotThereUntilItIs) {
     auto b = bmc(kind);
     b->change([](auto& f) { f.absent = true; });
     const int id = driver.add_interface(port(b));
-    auto not_yet = driver.wait_until_up(id, rt::now() + milliseconds(50));
-    ASSERT_FALSE(not_yet);
-    EXPECT_EQ(not_yet.error().code, ErrorCode::kTimeout);
-    EXPECT_NE(not_yet.error().message.find("registers read FF"), std::string::npos) << not_yet.error().message;
+    EXPECT_NE(reason_of_not_up(driver, id, "registers read FF").find("registers read FF"), std::string::npos);
     b->change([](auto& f) { f.absent = false; });
     auto number = driver.wait_until_up(id, soon());
     ASSERT_TRUE(number) << number.error().to_string();
@@ -147,9 +156,7 @@ TEST(Driver, SaysWhyAnInterfaceIsNotUp) {
   const int id = driver.add_interface([]() -> Result<std::unique_ptr<registers::RegisterPort>> {
     return Error{ErrorCode::kUnavailable, "nobody listens"};
   });
-  auto number = driver.wait_until_up(id, rt::now() + milliseconds(30));
-  ASSERT_FALSE(number);
-  EXPECT_EQ(number.error().message, "not up: nobody listens");
+  EXPECT_EQ(reason_of_not_up(driver, id, "nobody"), "not up: nobody listens");
 }
 
 TEST(Driver, AnInterfaceWhoseLinkBlinksKeepsItsNumber) {

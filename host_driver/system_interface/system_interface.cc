@@ -302,8 +302,7 @@ Verdict SystemInterface::pass(Source source, Duration credit) {
   if (!(source == Source::kPanic ? take_machine_in_panic() : take_machine())) return Verdict::kHosed;
 
   const auto progress = [this] {
-    return transactions_ + counters_[static_cast<size_t>(SiStatistic::kCompleteTransactions)].load(
-                               std::memory_order_relaxed);
+    return transactions_ + counters_[static_cast<size_t>(SiStatistic::kCompleteTransactions)].value();
   };
   const uint64_t before = progress();
   const bool interrupted = interrupt_pending_.exchange(false, std::memory_order_seq_cst);
@@ -1435,7 +1434,7 @@ bool SystemInterface::wait_for_status(Instant deadline, const std::function<bool
 
 SiStatistics SystemInterface::statistics() const {
   SiStatistics out{};
-  for (size_t i = 0; i < kSiStatistics; ++i) out[i] = counters_[i].load(std::memory_order_relaxed);
+  for (size_t i = 0; i < kSiStatistics; ++i) out[i] = counters_[i].value();
   return out;
 }
 

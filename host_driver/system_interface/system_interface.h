@@ -204,7 +204,7 @@ class SystemInterface final : public SmiHandlers {
   InterfaceStatus status_now() const;
   void publish(InterfaceStatus next);
   void log(std::string_view text);
-  void count(SiStatistic s) { counters_[static_cast<size_t>(s)].fetch_add(1, std::memory_order_relaxed); }
+  void count(SiStatistic s) { counters_[static_cast<size_t>(s)].add(); }
 
   const std::shared_ptr<registers::RegisterPort> port_;
   const SystemInterfaceOptions options_;
@@ -226,7 +226,7 @@ class SystemInterface final : public SmiHandlers {
   rt::Atomic<Phase> phase_{Phase::kNew};
   rt::Atomic<bool> may_arm_{false};  // timer_can_start
   rt::Atomic<bool> timer_armed_{false};  // what others see of timer_running_, in profiles that look
-  std::array<rt::Atomic<uint64_t>, kSiStatistics> counters_;
+  std::array<rt::Counter, kSiStatistics> counters_;
 
   // Under lock_, or in the panic context.
   mutable rt::Mutex lock_;

@@ -24,19 +24,11 @@ struct LoggedChoice {
 };
 
 struct ChoiceLog {
-  static constexpr uint64_t kHashStart = 0xcbf29ce484222325u;
-
   std::vector<LoggedChoice> entries;
   uint64_t choices = 0;         // all, the tame ones too
-  uint64_t hash = kHashStart;  // over kind, site and n of each
+  uint64_t hash = rt::ChoiceBook::kHashStart;  // over kind, site and n of each
   bool operator==(const ChoiceLog&) const = default;
 };
-
-constexpr uint64_t add_to_hash(uint64_t hash, Choice kind, uint32_t n, uint32_t site) {
-  hash ^= (static_cast<uint64_t>(kind) << 62) ^ (static_cast<uint64_t>(n) << 32) ^ site;
-  hash *= 0x9e3779b97f4a7c15u;
-  return hash ^ (hash >> 29);
-}
 
 constexpr uint16_t prefix_of(uint64_t hash) { return static_cast<uint16_t>(hash >> 24); }
 

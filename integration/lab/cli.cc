@@ -50,6 +50,7 @@ struct Options {
   uint64_t runs = 0;
   double seconds = 0;
   unsigned jobs = 0;
+  std::string oracle;
   bool keep_going = false, no_shrink = false, full = false, dense = false;
   uint64_t shrink_runs = 3000;
   double shrink_seconds = kShrinkSecondsUsual;
@@ -294,6 +295,7 @@ int Program::explore_many() {
   how.seconds = options_.seconds > 0 ? options_.seconds : options_.runs == 0 ? kSecondsUsual : 0;
   how.jobs = options_.jobs != 0 ? options_.jobs : std::max(1u, std::thread::hardware_concurrency());
   how.keep_going = options_.keep_going;
+  how.oracle = options_.oracle;
   how.stop = environment_.stop;
   how.on_progress = on_progress();
   std::string plan;
@@ -601,6 +603,7 @@ int Program::run(const std::vector<std::string>& arguments) {
   explore_command->add_option("--seed", o.seed, "Of the first run; the others follow from it")->capture_default_str();
   bounds(explore_command, "Stop after so many; 30 seconds when neither is given");
   explore_command->add_flag("--keep-going", o.keep_going, "Do not stop at a violation; count the distinct ones");
+  explore_command->add_option("--oracle", o.oracle, "Only violations of this oracle are any (deadlock, unanswered...)");
   shrinking(explore_command);
   json(explore_command);
 

@@ -47,11 +47,11 @@ unsigned jobs_of(unsigned asked) {
 struct alignas(64) Counters {
   std::atomic<uint64_t> runs{0}, run_twice{0}, steps{0}, bring_ups{0}, violations{0};
 
-  void count(const Outcome& outcome) {
+  void count(const Outcome& outcome, bool counts_as_violation) {
     runs.fetch_add(1, std::memory_order_relaxed);
     steps.fetch_add(outcome.steps, std::memory_order_relaxed);
     bring_ups.fetch_add(outcome.bring_ups, std::memory_order_relaxed);
-    if (outcome.violated()) violations.fetch_add(1, std::memory_order_relaxed);
+    if (counts_as_violation) violations.fetch_add(1, std::memory_order_relaxed);
   }
 };
 
@@ -245,14 +245,15 @@ class Exploration {
     const uint64_t seed = seed_of_run(options_.seed, run);
     strategy->begin(seed, calibration_);
     Outcome outcome = experiment_.run(options_.profile, *strategy, {});
-    counters_[number].count(outcome);
+    const bool counts = outcome.violated() && (options_.oracle.empty() || outcome.oracle == options_.oracle);
+    counters_[number].count(outcome, counts);
     if (strategy->sites().size() != worker.merged[slot]) {
       worker.merged[slot] = strategy->sites().size();
       sites_.merge(strategy->sites());
     }
     const FindingKey key{outcome.oracle, outcome.sentence};
-    const auto known = outcome.violated() ? worker.findings.find(key) : worker.findings.end();
-    const bool is_new = outcome.violated() && known == worker.findings.end() && worker.findings.size() < kFindingsMax;
+    const auto known = counts ? worker.findings.find(key) : worker.findings.end();
+    const bool is_new = counts && known == worker.findings.end() && worker.findings.size() < kFindingsMax;
     if (known != worker.findings.end()) ++known->second.times;
     const uint64_t end_hash = outcome.end_hash;
     if (is_new) {
@@ -263,7 +264,7 @@ class Exploration {
       finding.run = run;
       worker.findings.emplace(key, std::move(finding));
     }
-    if (!key.first.empty() && !options_.keep_going) lower(limit_, run);
+    if (counts && !options_.keep_going) lower(limit_, run);
     if (run % kRunTwiceEvery == 0 || is_new) {
       const uint64_t choices_hash = strategy->log().hash;
       strategy->begin(seed, calibration_);
@@ -450,7 +451,7 @@ class Proof {
     const uint64_t number = started_.fetch_add(1, std::memory_order_relaxed);
     director.begin();
     Outcome outcome = experiment_.run(options_.profile, director, {});
-    counters_[worker].count(outcome);
+    counters_[worker].count(outcome, outcome.violated());
     if (is_new) schedules_.fetch_add(1, std::memory_order_relaxed);
     std::string nondeterminism = director.divergence();
     if (nondeterminism.empty() && (number % kRunTwiceEvery == 0 || outcome.violated())) {

@@ -41,6 +41,7 @@ struct ExploreOptions {
   double seconds = 0;  // 0: no bound
   unsigned jobs = 0;   // 0: one a core
   bool keep_going = false;
+  std::string oracle;  // only its violations are any; empty: all are
   const std::atomic<bool>* stop = nullptr;          // looked at before each run
   std::function<void(const Progress&)> on_progress;  // from the calling thread
   std::chrono::milliseconds progress_every{200};

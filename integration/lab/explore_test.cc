@@ -139,6 +139,30 @@ TEST(Explore, KeepsGoingAndCountsDistinctSentences) {
   EXPECT_LT(result.findings[1].run, result.findings[2].run);
 }
 
+TEST(Explore, OfOneOracleOnlyIsWhatWasAskedFor) {
+  const testing::ToyExperiment two("two", "two ways to be wrong", {"both", "hardened"}, [](testing::Toy& toy) {
+    const uint32_t value = toy.choose(Choice::kDuration, 100, "toy.latency");
+    if (value > 0 && value < 90) toy.violate("late", "by " + std::to_string(value));
+    if (value >= 90) toy.violate("lost", "altogether");
+  });
+  ExploreOptions options = runs_of(20000);
+  EXPECT_EQ(explored(two, options).findings.at(0).outcome.oracle, "late");
+  options.oracle = "lost";
+  const ExploreResult lost = explored(two, options);
+  ASSERT_EQ(lost.findings.size(), 1u);
+  EXPECT_EQ(lost.findings[0].outcome.oracle, "lost");
+  EXPECT_EQ(lost.violations, 1u);
+  EXPECT_GT(lost.runs, 1u);
+  options.keep_going = true;
+  options.runs = 1000;
+  for (const Finding& finding : explored(two, options).findings) EXPECT_EQ(finding.outcome.oracle, "lost");
+  options.oracle = "nothing of the sort";
+  const ExploreResult none = explored(two, options);
+  EXPECT_TRUE(none.findings.empty());
+  EXPECT_EQ(none.violations, 0u);
+  EXPECT_EQ(none.runs, 1000u);
+}
+
 TEST(Explore, ARunThatIsNotTheSameTwiceIsAnErrorWithBothHashes) {
   const ExploreResult result = explored(testing::moody(), runs_of(100));
   EXPECT_EQ(result.ended, Ended::kNondeterminism);

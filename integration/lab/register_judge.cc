@@ -19,14 +19,15 @@ namespace smic = registers::smic;
 // A BMC that never answers is given up after a few; each of them costs everybody else behind it, too.
 constexpr unsigned kBtResetsMax = 4;
 
-// Which flags a side may set and which it may clear.
-struct Rights {
-  uint8_t sets;
-  uint8_t clears;
-};
+std::string text_of(uint8_t flags) { return to_hex(Bytes{flags}); }
 
-Rights rights(InterfaceKind kind, const Access& access) {
-  const bool host = access.face == Access::Face::kHost;
+}  // namespace
+
+RegisterJudge::RegisterJudge(InterfaceKind kind)
+    : kind_(kind), host_(rights(kind, Access::Face::kHost)), bmc_(rights(kind, Access::Face::kBmc)) {}
+
+RegisterJudge::Rights RegisterJudge::rights(InterfaceKind kind, Access::Face face) {
+  const bool host = face == Access::Face::kHost;
   switch (kind) {
     case InterfaceKind::kBt:
       if (!host) return {bt::kB2hAtn | bt::kSmsAtn | bt::kBBusy | bt::kOem0, bt::kH2bAtn | bt::kBBusy | bt::kOem0};
@@ -44,28 +45,18 @@ Rights rights(InterfaceKind kind, const Access& access) {
   return {0xff, 0xff};
 }
 
-std::string text_of(uint8_t flags) { return to_hex(Bytes{flags}); }
-
-}  // namespace
-
-std::optional<std::string> RegisterJudge::transition(const Access& access, uint8_t before) const {
-  const Rights r = rights(kind_, access);
-  const uint8_t after = access.flags_after;
-  const uint8_t wrong = static_cast<uint8_t>((after & ~before & ~r.sets) | (before & ~after & ~r.clears));
-  if (wrong == 0) return std::nullopt;
-  return std::string(access.face == Access::Face::kHost ? "the host" : "the BMC") +
-         " changes flags that are not its to change so: " + text_of(before) + " becomes " + text_of(after);
-}
-
 std::optional<std::string> RegisterJudge::judge(const Access& access, uint8_t flags_before) {
   if (access.offset == hardware::kNoRegister) {
     disturbed_ = disturbed_ || access.fault != 0;
     return std::nullopt;
   }
   if (access.fault != 0) lied_to_ = disturbed_ = true;
+  if (!disturbed_ && wrong_bits(access, flags_before) != 0) {
+    return std::string(access.face == Access::Face::kHost ? "the host" : "the BMC") +
+           " changes flags that are not its to change so: " + text_of(flags_before) + " becomes " + text_of(access.flags_after);
+  }
+  if (access.face == Access::Face::kBmc) return std::nullopt;
   std::optional<std::string> wrong;
-  if (!disturbed_) wrong = transition(access, flags_before);
-  if (wrong || access.face == Access::Face::kBmc) return wrong;
   switch (kind_) {
     case InterfaceKind::kBt: wrong = bt(access); break;
     case InterfaceKind::kKcs: wrong = kcs(access); break;

@@ -91,6 +91,9 @@ class LabBmc final : private firmware::Observer, private hardware::TraceSink {
   void settle(bool for_answer);
   void reset_if_faulty();
   void note_line();
+  void look_at_hardware();
+  void end_host_access(Instant due_before);
+  bool goes_on_in_one_go();
   Instant next_due() const;
   // The firmware was at work: what is due next may be something else.
   void look_at_firmware() { firmware_due_ = firmware_->next_due(); }
@@ -121,6 +124,9 @@ class LabBmc final : private firmware::Observer, private hardware::TraceSink {
   Instant offline_at_ = kNever;
   Instant online_at_ = kNever;
   Instant firmware_due_ = kNever;
+  Instant hardware_due_ = kNever;
+  bool in_burst_ = false;    // of accesses to the buffer
+  bool in_one_go_ = false;   // the burst
   Instant slow_until_{};   // the BMC is at something else
   bool drawn_ = false;     // for what is due now
   rt::Task* work_task_ = nullptr;

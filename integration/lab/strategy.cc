@@ -1,6 +1,7 @@
 #include "integration/lab/strategy.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstdio>
 #include <tuple>
 
@@ -24,26 +25,43 @@ void SiteSet::merge(const SiteSet& other) {
 
 void RecordingDirector::start_log() {
   log_.entries.clear();
-  log_.choices = 0;
-  log_.hash = ChoiceLog::kHashStart;
-  counts_ = {};
+  account_.hash = rt::ChoiceBook::kHashStart;
+  account_.choices = 0;
+  account_.by_kind = {};
+  account_.tame = {};
+  account_.tame_tasks = 0;
   last_ = 0;
 }
 
+namespace {
+
+// How many of a kTask choice's values pick a task; the rest are stalls.
+uint32_t picks_of(uint32_t n, std::span<const TaskId> tasks) {
+  return tasks.empty() ? n : std::min<uint32_t>(n, static_cast<uint32_t>(tasks.size()));
+}
+
+// Only who runs can stall: it is alone where nobody else could be picked.
+bool is_alone(uint32_t n, std::span<const TaskId> tasks) { return tasks.size() == 1 && n > 1; }
+
+}  // namespace
+
 uint32_t RecordingDirector::choose(Choice kind, uint32_t n, const Site& site, std::span<const TaskId> tasks) {
   if (n < 2) return 0;
-  sites_.add(site.hash);
-  uint32_t value = decide(kind, n, site, tasks);
+  if (!account_.has_seen(site.hash)) {
+    sites_.add(site.hash);
+    account_.see(site.hash);
+  }
+  const bool tame = kind == Choice::kTask ? account_.take_tame_task(is_alone(n, tasks)) : account_.take_tame(kind);
+  uint32_t value = tame ? 0 : decide(kind, n, site, tasks);
   if (value >= n) value = n - 1;
   if (log_.entries.size() >= kLoggedChoicesMax) value = 0;
-  log_.hash = add_to_hash(log_.hash, kind, n, site.hash);
+  const uint64_t at = account_.choices;
+  account_.add(kind, n, site.hash);
   if (value != 0) {
-    log_.entries.push_back(LoggedChoice{static_cast<uint32_t>(log_.choices - last_), value, n, site.hash,
-                                        prefix_of(log_.hash), kind});
-    last_ = log_.choices + 1;
+    log_.entries.push_back(
+        LoggedChoice{static_cast<uint32_t>(at - last_), value, n, site.hash, prefix_of(account_.hash), kind});
+    last_ = at + 1;
   }
-  ++log_.choices;
-  ++counts_.by_kind[static_cast<size_t>(kind) & 3];
   return value;
 }
 
@@ -51,10 +69,67 @@ constexpr uint32_t kAlways = 1u << 16;
 constexpr uint64_t kChoicesLeast = 8;
 constexpr uint64_t kTameAfterRuns = 8;
 constexpr uint64_t kTameAfterMore = 1000;
+constexpr size_t kTaskSlot = static_cast<size_t>(Choice::kTask);
+constexpr size_t kDurationSlot = static_cast<size_t>(Choice::kDuration);
+constexpr size_t kLoadSlot = static_cast<size_t>(Choice::kLoad);
+constexpr size_t kDataSlot = static_cast<size_t>(Choice::kData);
+
+namespace {
+
+// Q32, in whole numbers: libm's last digit differs between machines, and a seed must not. x > 0.
+uint64_t log2_q32(uint64_t x) {
+  const unsigned whole = 63 - static_cast<unsigned>(std::countl_zero(x));
+  uint64_t mantissa = whole >= 31 ? x >> (whole - 31) : x << (31 - whole);
+  uint64_t fraction = 0;
+  for (unsigned i = 32; i-- > 0;) {
+    mantissa = (mantissa * mantissa) >> 31;
+    if (mantissa >= (uint64_t{1} << 32)) {
+      mantissa >>= 1;
+      fraction |= uint64_t{1} << i;
+    }
+  }
+  return uint64_t{whole} << 32 | fraction;
+}
+
+}  // namespace
 
 uint32_t Strategy::few(uint64_t times, Choice kind) const {
   if (times == 0) return 0;
   return static_cast<uint32_t>(std::clamp<uint64_t>(kAlways * times / calibration_.of(kind), 1, kAlways));
+}
+
+void Strategy::rate(size_t slot, size_t event, uint32_t rate) {
+  Event& e = events_[slot][event];
+  e.never = rate == 0;
+  if (e.never) return;
+  e.divisor = rate >= kAlways ? 0 : (uint64_t{16} << 32) - log2_q32(kAlways - rate);
+  draw(e);
+}
+
+// The gaps of independent chances are geometric: log(u) / log(1 - chance), u uniform in (0, 1].
+void Strategy::draw(Event& event) {
+  event.before = 0;
+  if (event.divisor != 0) event.before = ((uint64_t{32} << 32) - log2_q32((random_.next() >> 32) + 1)) / event.divisor;
+}
+
+bool Strategy::comes(size_t slot, size_t event, bool possible) {
+  Event& e = events_[slot][event];
+  if (e.never) return false;
+  if (e.before != 0) {
+    --e.before;
+    return false;
+  }
+  if (!possible) return false;
+  draw(e);
+  return true;
+}
+
+void Strategy::give(size_t slot) {
+  uint64_t tame = kForever;
+  for (const Event& e : events_[slot]) {
+    if (!e.never) tame = std::min(tame, e.before);
+  }
+  given_[slot] = account().tame[slot] = tame;
 }
 
 void Strategy::begin(uint64_t seed, const Calibration& calibration) {
@@ -66,15 +141,31 @@ void Strategy::begin(uint64_t seed, const Calibration& calibration) {
   for (uint64_t count : calibration.by_kind) usual += count;
   tame_from_ = kTameAfterRuns * usual + kTameAfterMore;
   start_log();
+  events_ = {};
   plan();
+  for (size_t slot = 0; slot < kSlots; ++slot) give(slot);
+  account().tame_tasks = tame_tasks(0);
+}
+
+uint32_t Strategy::decide(Choice kind, uint32_t n, const Site& site, std::span<const TaskId> tasks) {
+  if (position() >= tame_from_) {
+    account().tame.fill(kForever);
+    account().tame_tasks = kForever;
+    return 0;
+  }
+  const bool task = kind == Choice::kTask;
+  const size_t slot = task && is_alone(n, tasks) ? kAlone : slot_of(kind);
+  const uint64_t passed = given_[slot] - account().tame[slot];
+  for (Event& e : events_[slot]) {
+    if (!e.never) e.before -= passed;
+  }
+  const uint32_t value = unusual(slot, n, site, tasks);
+  give(slot);
+  if (task) account().tame_tasks = tame_tasks(account().by_kind[kTaskSlot] + 1);
+  return value;
 }
 
 namespace {
-
-// How many of a kTask choice's values pick a task; the rest are stalls.
-uint32_t picks_of(uint32_t n, std::span<const TaskId> tasks) {
-  return tasks.empty() ? n : std::min<uint32_t>(n, static_cast<uint32_t>(tasks.size()));
-}
 
 // Every run draws its own rates from such a list: some bugs need much of one thing and none of another; and where
 // everything is unusual at once, all that happens is that nothing comes about.
@@ -88,8 +179,13 @@ class Tame final : public Strategy {
   std::string_view name() const override { return "tame"; }
 
  private:
-  uint32_t unusual(Choice, uint32_t, const Site&, std::span<const TaskId>) override { return 0; }
+  uint32_t unusual(size_t, uint32_t, const Site&, std::span<const TaskId>) override { return 0; }
 };
+
+// The events of a kTask choice.
+constexpr size_t kStall = 0;
+constexpr size_t kSwitch = 1;
+constexpr size_t kDeviate = 0;  // of the others
 
 // Uniformly random order; seldom anything else.
 class SeededRandom final : public Strategy {
@@ -98,29 +194,23 @@ class SeededRandom final : public Strategy {
 
  private:
   void plan() override {
-    switch_rate_ = one_of(random(), {kAlways, kAlways / 2, kAlways / 8, kAlways / 32});
-    stall_rate_ = few(one_of(random(), {0, 0, 1}), Choice::kTask);
-    duration_rate_ = few(one_of(random(), {0, 1, 4}), Choice::kDuration);
-    data_rate_ = one_of(random(), {0u, few(1, Choice::kData), few(2, Choice::kData), kAlways / 8});
-    load_rate_ = few(one_of(random(), {0, 1, 8}), Choice::kLoad);
+    rate(kTaskSlot, kSwitch, one_of(random(), {kAlways, kAlways / 2, kAlways / 8, kAlways / 32}));
+    const uint32_t stalls = few(one_of(random(), {0, 0, 1}), Choice::kTask);
+    rate(kTaskSlot, kStall, stalls);
+    rate(kAlone, kStall, stalls);
+    rate(kDurationSlot, kDeviate, few(one_of(random(), {0, 1, 4}), Choice::kDuration));
+    rate(kDataSlot, kDeviate, one_of(random(), {0u, few(1, Choice::kData), few(2, Choice::kData), kAlways / 8}));
+    rate(kLoadSlot, kDeviate, few(one_of(random(), {0, 1, 8}), Choice::kLoad));
   }
 
-  uint32_t unusual(Choice kind, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
-    switch (kind) {
-      case Choice::kTask: {
-        const uint32_t picks = picks_of(n, tasks);
-        if (picks < n && chance(stall_rate_)) return picks + static_cast<uint32_t>(random().below(n - picks));
-        if (picks < 2 || !chance(switch_rate_)) return 0;
-        return static_cast<uint32_t>(random().below(picks));
-      }
-      case Choice::kDuration: return deviate(duration_rate_, n);
-      case Choice::kLoad: return deviate(load_rate_, n);
-      case Choice::kData: return deviate(data_rate_, n);
-    }
-    return 0;
+  uint32_t unusual(size_t slot, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
+    if (slot != kTaskSlot && slot != kAlone) return comes(slot, kDeviate) ? any_but_tame(n) : 0;
+    const uint32_t picks = picks_of(n, tasks);
+    const bool stalls = comes(slot, kStall, picks < n);
+    const bool switches = comes(slot, kSwitch);
+    if (stalls) return picks + static_cast<uint32_t>(random().below(n - picks));
+    return switches ? static_cast<uint32_t>(random().below(picks)) : 0;
   }
-
-  uint32_t switch_rate_ = 0, stall_rate_ = 0, duration_rate_ = 0, data_rate_ = 0, load_rate_ = 0;
 };
 
 // How long things take: a late answer is found by no order of the tasks.
@@ -131,32 +221,26 @@ class TimePerturbation final : public Strategy {
  private:
   void plan() override {
     // Few in half of the runs: a stack in which everything is late only times out.
-    duration_rate_ = random().below(2) == 0 ? few(one_of(random(), {1, 2, 4, 8}), Choice::kDuration)
-                                            : one_of(random(), {kAlways, kAlways / 2, kAlways / 8, kAlways / 32});
-    stall_rate_ = few(one_of(random(), {0, 1, 2, 4, 8}), Choice::kTask);
-    switch_rate_ = one_of(random(), {0u, few(1, Choice::kTask), few(8, Choice::kTask), kAlways / 16});
-    data_rate_ = one_of(random(), {0u, 0u, few(1, Choice::kData), few(2, Choice::kData), kAlways / 8});
+    rate(kDurationSlot, kDeviate,
+         random().below(2) == 0 ? few(one_of(random(), {1, 2, 4, 8}), Choice::kDuration)
+                                : one_of(random(), {kAlways, kAlways / 2, kAlways / 8, kAlways / 32}));
+    const uint32_t stalls = few(one_of(random(), {0, 1, 2, 4, 8}), Choice::kTask);
+    rate(kTaskSlot, kStall, stalls);
+    rate(kAlone, kStall, stalls);
+    rate(kTaskSlot, kSwitch, one_of(random(), {0u, few(1, Choice::kTask), few(8, Choice::kTask), kAlways / 16}));
+    rate(kDataSlot, kDeviate, one_of(random(), {0u, 0u, few(1, Choice::kData), few(2, Choice::kData), kAlways / 8}));
   }
 
-  uint32_t unusual(Choice kind, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
-    switch (kind) {
-      case Choice::kDuration:
-        return chance(duration_rate_) ? static_cast<uint32_t>(random().below(n)) : 0;
-      case Choice::kTask: {
-        const uint32_t picks = picks_of(n, tasks);
-        if (picks < n && chance(stall_rate_)) {
-          // The last is as long as the earliest deadline: half of them.
-          return chance(kAlways / 2) ? n - 1 : picks + static_cast<uint32_t>(random().below(n - picks));
-        }
-        return picks < 2 ? 0 : deviate(switch_rate_, picks);
-      }
-      case Choice::kData: return deviate(data_rate_, n);
-      case Choice::kLoad: return 0;
-    }
-    return 0;
+  uint32_t unusual(size_t slot, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
+    if (slot == kDurationSlot) return comes(slot, kDeviate) ? static_cast<uint32_t>(random().below(n)) : 0;
+    if (slot != kTaskSlot && slot != kAlone) return comes(slot, kDeviate) ? any_but_tame(n) : 0;
+    const uint32_t picks = picks_of(n, tasks);
+    const bool stalls = comes(slot, kStall, picks < n);
+    const bool switches = comes(slot, kSwitch);
+    // The last is as long as the earliest deadline: half of them.
+    if (stalls) return chance(kAlways / 2) ? n - 1 : picks + static_cast<uint32_t>(random().below(n - picks));
+    return switches && picks > 1 ? any_but_tame(picks) : 0;
   }
-
-  uint32_t duration_rate_ = 0, stall_rate_ = 0, switch_rate_ = 0, data_rate_ = 0;
 };
 
 // A task, or whoever it is that would go on, does not for a while.
@@ -189,36 +273,35 @@ class Starvation final : public Strategy {
       window.any = random().below(4) == 0;
       window.stalls = random().below(2) == 0;
     }
-    duration_rate_ = few(one_of(random(), {0, 1, 4}), Choice::kDuration);
-    data_rate_ = few(one_of(random(), {0, 0, 1, 2}), Choice::kData);
-    load_rate_ = few(one_of(random(), {0, 0, 4}), Choice::kLoad);
-    at_ = 0;
+    rate(kDurationSlot, kDeviate, few(one_of(random(), {0, 1, 4}), Choice::kDuration));
+    rate(kDataSlot, kDeviate, few(one_of(random(), {0, 0, 1, 2}), Choice::kData));
+    rate(kLoadSlot, kDeviate, few(one_of(random(), {0, 0, 4}), Choice::kLoad));
   }
 
-  uint32_t unusual(Choice kind, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
-    switch (kind) {
-      case Choice::kTask: return decide_task(n, tasks);
-      case Choice::kDuration: return deviate(duration_rate_, n);
-      case Choice::kLoad: return deviate(load_rate_, n);
-      case Choice::kData: return deviate(data_rate_, n);
+  uint64_t tame_tasks(uint64_t next) override {
+    uint64_t first = kForever;
+    for (size_t i = 0; i < count_; ++i) {
+      const Window& window = windows_[i];
+      if (next < window.to) first = std::min(first, std::max(next, window.from));
     }
-    return 0;
+    return first == kForever ? kForever : first - next;
   }
 
-  uint32_t decide_task(uint32_t n, std::span<const TaskId> tasks) {
-    const uint64_t now = at_++;
+  uint32_t unusual(size_t slot, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
+    if (slot != kTaskSlot && slot != kAlone) return comes(slot, kDeviate) ? any_but_tame(n) : 0;
+    const uint64_t now = account().by_kind[kTaskSlot];
     const uint32_t picks = picks_of(n, tasks);
     for (size_t i = 0; i < count_; ++i) {
       Window& window = windows_[i];
       if (now < window.from || now >= window.to) continue;
       // Without names only the first can be told from the others.
-      if (tasks.empty()) return picks < 2 ? 0 : 1 + static_cast<uint32_t>(random().below(picks - 1));
+      if (tasks.empty()) return picks < 2 ? 0 : any_but_tame(picks);
       if (window.any) {
-        if (picks > 1 && chance(kAlways / 2)) return 1 + static_cast<uint32_t>(random().below(picks - 1));
+        if (picks > 1 && chance(kAlways / 2)) return any_but_tame(picks);
       } else {
         if (!window.victim) window.victim = tasks[random().below(picks)];
         if (tasks[0] != *window.victim) continue;
-        if (picks > 1) return 1 + static_cast<uint32_t>(random().below(picks - 1));
+        if (picks > 1) return any_but_tame(picks);
       }
       if (window.stalls && !window.stalled && picks < n) {
         window.stalled = true;
@@ -230,8 +313,6 @@ class Starvation final : public Strategy {
 
   std::array<Window, kWindowsMax> windows_;
   size_t count_ = 0;
-  uint64_t at_ = 0;
-  uint32_t duration_rate_ = 0, data_rate_ = 0, load_rate_ = 0;
 };
 
 // Burckhardt, Kothari, Musuvathi, Nagarakatte: "A randomized scheduler with probabilistic guarantees of finding bugs", 2010.
@@ -244,6 +325,7 @@ class Pct final : public Strategy {
   // A poller of the highest priority would go on for ever: after so many times the usual length everybody has a turn.
   static constexpr uint64_t kFairAfterRuns = 2;
   static constexpr uint64_t kFairAfterMore = 256;
+  static constexpr size_t kAsked = 0;  // whoever can be picked has a priority
 
   void plan() override {
     const uint64_t length = calibration().of(Choice::kTask);
@@ -253,12 +335,17 @@ class Pct final : public Strategy {
     base_ = random().next();
     for (uint64_t& priority : priorities_) priority = 0;
     stall_rate_ = one_of(random(), {0u, 0u, kAlways / 4, kAlways / 2});
-    duration_rate_ = few(one_of(random(), {0, 1, 4}), Choice::kDuration);
-    data_rate_ = few(one_of(random(), {0, 0, 1, 2}), Choice::kData);
-    load_rate_ = few(one_of(random(), {0, 0, 4}), Choice::kLoad);
+    rate(kTaskSlot, kAsked, kAlways);
+    rate(kDurationSlot, kDeviate, few(one_of(random(), {0, 1, 4}), Choice::kDuration));
+    rate(kDataSlot, kDeviate, few(one_of(random(), {0, 0, 1, 2}), Choice::kData));
+    rate(kLoadSlot, kDeviate, few(one_of(random(), {0, 0, 4}), Choice::kLoad));
     fair_from_ = kFairAfterRuns * length + kFairAfterMore;
-    at_ = 0;
     next_change_ = 0;
+  }
+
+  uint64_t tame_tasks(uint64_t next) override {
+    if (next_change_ == changes_) return kForever;
+    return change_at_[next_change_] <= next ? 0 : change_at_[next_change_] - next;
   }
 
   // Above all that a change point gives; the same for a task whenever it comes.
@@ -267,16 +354,6 @@ class Pct final : public Strategy {
     uint64_t& priority = priorities_[task];
     if (priority == 0) priority = Random(base_ + task).next() | (uint64_t{1} << 63);
     return priority;
-  }
-
-  uint32_t unusual(Choice kind, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
-    switch (kind) {
-      case Choice::kTask: return decide_task(n, tasks);
-      case Choice::kDuration: return deviate(duration_rate_, n);
-      case Choice::kLoad: return deviate(load_rate_, n);
-      case Choice::kData: return deviate(data_rate_, n);
-    }
-    return 0;
   }
 
   uint32_t highest(std::span<const TaskId> tasks) {
@@ -289,8 +366,9 @@ class Pct final : public Strategy {
     return best;
   }
 
-  uint32_t decide_task(uint32_t n, std::span<const TaskId> tasks) {
-    const uint64_t now = at_++;
+  uint32_t unusual(size_t slot, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
+    if (slot != kTaskSlot && slot != kAlone) return comes(slot, kDeviate) ? any_but_tame(n) : 0;
+    const uint64_t now = account().by_kind[kTaskSlot];
     const uint32_t picks = picks_of(n, tasks);
     if (tasks.empty()) return static_cast<uint32_t>(random().below(picks));
     tasks = tasks.first(picks);
@@ -312,8 +390,8 @@ class Pct final : public Strategy {
   std::array<uint64_t, kChangesMax> change_at_{};
   std::vector<uint64_t> priorities_;  // by TaskId; 0: none yet
   size_t changes_ = 0, next_change_ = 0;
-  uint64_t base_ = 0, at_ = 0, fair_from_ = 0;
-  uint32_t stall_rate_ = 0, duration_rate_ = 0, data_rate_ = 0, load_rate_ = 0;
+  uint64_t base_ = 0, fair_from_ = 0;
+  uint32_t stall_rate_ = 0;
 };
 
 // Memory order: what others wrote is seen late.
@@ -323,29 +401,24 @@ class Loads final : public Strategy {
 
  private:
   void plan() override {
-    load_rate_ = one_of(random(), {kAlways * 3 / 4, kAlways / 2, kAlways / 4, kAlways / 16, few(2, Choice::kLoad)});
-    switch_rate_ = one_of(random(), {kAlways / 2, kAlways / 8, kAlways / 32});
+    rate(kLoadSlot, kDeviate,
+         one_of(random(), {kAlways * 3 / 4, kAlways / 2, kAlways / 4, kAlways / 16, few(2, Choice::kLoad)}));
+    rate(kTaskSlot, kSwitch, one_of(random(), {kAlways / 2, kAlways / 8, kAlways / 32}));
     oldest_ = random().below(2) == 0;
-    data_rate_ = few(one_of(random(), {0, 0, 1}), Choice::kData);
-    duration_rate_ = few(one_of(random(), {0, 1}), Choice::kDuration);
+    rate(kDataSlot, kDeviate, few(one_of(random(), {0, 0, 1}), Choice::kData));
+    rate(kDurationSlot, kDeviate, few(one_of(random(), {0, 1}), Choice::kDuration));
   }
 
-  uint32_t unusual(Choice kind, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
-    switch (kind) {
-      case Choice::kLoad:
-        if (!chance(load_rate_)) return 0;
-        return oldest_ ? n - 1 : 1 + static_cast<uint32_t>(random().below(n - 1));
-      case Choice::kTask: {
-        const uint32_t picks = picks_of(n, tasks);
-        return picks < 2 ? 0 : deviate(switch_rate_, picks);
-      }
-      case Choice::kDuration: return deviate(duration_rate_, n);
-      case Choice::kData: return deviate(data_rate_, n);
+  uint32_t unusual(size_t slot, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
+    if (slot == kAlone) return 0;
+    if (slot == kTaskSlot) {
+      const uint32_t picks = picks_of(n, tasks);
+      return comes(slot, kSwitch) && picks > 1 ? any_but_tame(picks) : 0;
     }
-    return 0;
+    if (!comes(slot, kDeviate)) return 0;
+    return slot == kLoadSlot && oldest_ ? n - 1 : any_but_tame(n);
   }
 
-  uint32_t load_rate_ = 0, switch_rate_ = 0, data_rate_ = 0, duration_rate_ = 0;
   bool oldest_ = false;
 };
 
@@ -475,7 +548,7 @@ void Replay::begin() {
   start_log();
   next_ = 0;
   due_ = wanted_.entries.empty() ? UINT64_MAX : wanted_.entries[0].gap;
-  hash_ = ChoiceLog::kHashStart;
+  hash_ = rt::ChoiceBook::kHashStart;
   divergence_.reset();
   decisions_.clear();
 }
@@ -500,7 +573,7 @@ void Replay::diverge(std::string what) {
 
 uint32_t Replay::decide(Choice kind, uint32_t n, const Site& site, std::span<const TaskId> tasks) {
   if (!names_.count(site.hash)) names_.emplace(site.hash, site.text());
-  hash_ = add_to_hash(hash_, kind, n, site.hash);
+  hash_ = rt::add_to_hash(hash_, kind, n, site.hash);
   if (divergence_ || position() != due_) return 0;
   const LoggedChoice& wanted = wanted_.entries[next_];
   if (wanted.site != site.hash || wanted.kind != kind || wanted.n != n) {

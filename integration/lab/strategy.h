@@ -1,6 +1,6 @@
 // Who decides, by which plan (models_to_learn_from.md "Determinism"). Every plan is a Director that keeps what it decided
-// as a ChoiceLog; all chance is our own Random's, from one seed a run. choose() is the hot path: no allocation once warm,
-// no text.
+// as a ChoiceLog; all chance is our own Random's, from one seed a run. What is tame for some choices to come, the world counts
+// off by itself (rt::ChoiceBook); what is left of choose() allocates nothing once warm, and makes no text.
 #pragma once
 
 #include <array>
@@ -55,23 +55,32 @@ struct Calibration {
 // The base of all: asks decide(), and keeps the log.
 class RecordingDirector : public Director {
  public:
+  RecordingDirector() { book_ = &account_; }
+  RecordingDirector(const RecordingDirector&) = delete;
+  RecordingDirector& operator=(const RecordingDirector&) = delete;
   uint32_t choose(Choice kind, uint32_t n, const Site& site, std::span<const TaskId> tasks) final;
 
-  const ChoiceLog& log() const { return log_; }
-  const Calibration& calibration_of_run() const { return counts_; }
+  const ChoiceLog& log() const {
+    log_.choices = account_.choices;
+    log_.hash = account_.hash;
+    return log_;
+  }
+  Calibration calibration_of_run() const { return {account_.by_kind}; }
   const SiteSet& sites() const { return sites_; }  // of all runs
 
  protected:
   void start_log();
   // The choice being decided, from 0.
-  uint64_t position() const { return log_.choices; }
+  uint64_t position() const { return account_.choices; }
+  // Those that nobody has to be asked about are set here.
+  rt::ChoiceBook& account() { return account_; }
   // One of 0..n-1. n is at least 2.
   virtual uint32_t decide(Choice kind, uint32_t n, const Site& site, std::span<const TaskId> tasks) = 0;
 
  private:
-  ChoiceLog log_;
-  Calibration counts_;
-  uint64_t last_ = 0;  // position after the latest logged choice
+  rt::ChoiceBook account_;
+  mutable ChoiceLog log_;  // choices and hash: of account_, whenever somebody looks
+  uint64_t last_ = 0;      // position after the latest logged choice
   SiteSet sites_;
 };
 
@@ -82,30 +91,55 @@ class Strategy : public RecordingDirector {
   void begin(uint64_t seed, const Calibration& calibration);
 
  protected:
-  Strategy() : random_(0) {}
-  virtual void plan() {}  // after the log was emptied and random() and calibration() were set
-  // As decide(), for as long as the run is unusual.
-  virtual uint32_t unusual(Choice kind, uint32_t n, const Site& site, std::span<const TaskId> tasks) = 0;
+  // Where something unusual may be, with chances of its own: a kind of choice, or rt::ChoiceBook::kAlone.
+  static constexpr size_t kSlots = rt::ChoiceBook::kKinds + 1;
+  static constexpr size_t slot_of(Choice kind) { return static_cast<size_t>(kind); }
+  static constexpr size_t kAlone = rt::ChoiceBook::kAlone;
 
+  Strategy() : random_(0) {}
+  // After the log was emptied and random() and calibration() were set: says the rates. What is not said is never.
+  virtual void plan() {}
+  // As decide(), for as long as the run is unusual. `slot` is kind's, or kAlone.
+  virtual uint32_t unusual(size_t slot, uint32_t n, const Site& site, std::span<const TaskId> tasks) = 0;
+  // How many kTask choices are tame from the next one on, whatever the rates say; it is the run's `next`th, from 0.
+  virtual uint64_t tame_tasks(uint64_t next) {
+    (void)next;
+    return kForever;
+  }
+
+  static constexpr uint64_t kForever = UINT64_MAX;
+  static constexpr size_t kEventsPerSlot = 2;
+  // A rate is of 2^16: how often an event comes to a choice of the slot. The choices up to the next one are drawn at once.
+  void rate(size_t slot, size_t event, uint32_t rate);
+  // Whether it comes to the choice being decided; what is not possible here comes to the next one. To be asked exactly once a
+  // choice, of each event of the slot that has a rate.
+  bool comes(size_t slot, size_t event, bool possible = true);
   const Calibration& calibration() const { return calibration_; }
   Random& random() { return random_; }
-  // A rate is of 2^16.
-  bool chance(uint32_t rate) { return (random_.next() >> 48) < rate; }
+  // Of 2^16.
+  bool chance(uint32_t part) { return (random_.next() >> 48) < part; }
   // The rate that makes so many unusual choices of a kind in a run.
   uint32_t few(uint64_t times, Choice kind) const;
-  // 1..n-1 at the given rate, otherwise 0.
-  uint32_t deviate(uint32_t rate, uint32_t n) {
-    return chance(rate) ? 1 + static_cast<uint32_t>(random_.below(n - 1)) : 0;
-  }
+  // 1..n-1.
+  uint32_t any_but_tame(uint32_t n) { return 1 + static_cast<uint32_t>(random_.below(n - 1)); }
 
  private:
-  uint32_t decide(Choice kind, uint32_t n, const Site& site, std::span<const TaskId> tasks) final {
-    return position() < tame_from_ ? unusual(kind, n, site, tasks) : 0;
-  }
+  // Comes to a choice with some chance, and how many choices come before that.
+  struct Event {
+    uint64_t divisor = 0;  // -log2(1 - chance), Q32; 0: always
+    uint64_t before = kForever;
+    bool never = true;
+  };
+
+  uint32_t decide(Choice kind, uint32_t n, const Site& site, std::span<const TaskId> tasks) final;
+  void draw(Event& event);
+  void give(size_t slot);
 
   Random random_;
   Calibration calibration_;
   uint64_t tame_from_ = 0;
+  std::array<std::array<Event, kEventsPerSlot>, kSlots> events_{};
+  std::array<uint64_t, kSlots> given_{};  // as many tame choices as the account was given last
 };
 
 struct StrategyInfo {
@@ -212,7 +246,7 @@ class Replay final : public RecordingDirector {
   ChoiceLog wanted_;
   size_t next_ = 0;
   uint64_t due_ = 0;
-  uint64_t hash_ = ChoiceLog::kHashStart;
+  uint64_t hash_ = rt::ChoiceBook::kHashStart;
   std::optional<Divergence> divergence_;
   std::map<uint32_t, std::string> names_;
   std::vector<Decision> decisions_;

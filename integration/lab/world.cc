@@ -9,7 +9,7 @@ namespace {
 // The director is not of the run: what it remembers must outlive it.
 class OutsideDirector final : public Director {
  public:
-  explicit OutsideDirector(Director& director) : director_(director) {}
+  explicit OutsideDirector(Director& director) : director_(director) { book_ = director.book(); }
   uint32_t choose(Choice kind, uint32_t n, const Site& site, std::span<const TaskId> tasks) override {
     Outside outside;
     return director_.choose(kind, n, site, tasks);

@@ -18,6 +18,7 @@ constexpr BitTable kCtrlRules{{
     {kHBusy, "H_BUSY", kToggleByOne, kIgnored},
     {kBBusy, "B_BUSY", kIgnored, kToggleByOne},
 }};
+constexpr Rules kCtrlMasks(kCtrlRules);
 
 // §11.6.3, table 11-4. The BMC finds a reset request in BMC_HWRST and takes it away with a 1; the host reads 0.
 constexpr BitTable kIntMaskRules{{
@@ -30,6 +31,7 @@ constexpr BitTable kIntMaskRules{{
     {0x40, "reserved", kIgnored, kIgnored, false, false},
     {kBmcHwRst, "BMC_HWRST", kSetByOne, kClearByOne, false, true},
 }};
+constexpr Rules kIntMaskMasks(kIntMaskRules);
 
 // What raises the interrupt.
 constexpr uint8_t kAttention = kB2hAtn | kSmsAtn;
@@ -41,9 +43,9 @@ const BitTable& int_mask_rules() { return kIntMaskRules; }
 
 uint8_t Registers::read(Face face, uint16_t offset) {
   switch (offset) {
-    case kCtrl: return static_cast<uint8_t>(ctrl_ & visible_bits(kCtrlRules, face));
+    case kCtrl: return static_cast<uint8_t>(ctrl_ & kCtrlMasks.of(face).seen);
     case kBuffer: return (face == Face::kHost ? to_host_ : to_bmc_).read();
-    case kIntMask: return static_cast<uint8_t>(int_mask_ & visible_bits(kIntMaskRules, face));
+    case kIntMask: return static_cast<uint8_t>(int_mask_ & kIntMaskMasks.of(face).seen);
     default: return 0xff;
   }
 }
@@ -58,7 +60,7 @@ void Registers::write(Face face, uint16_t offset, uint8_t value) {
 }
 
 void Registers::write_ctrl(Face face, uint8_t value) {
-  const Written written = write_bits(kCtrlRules, face, ctrl_, value);
+  const Written written = write_bits(kCtrlMasks.of(face), ctrl_, value);
   // Each face writes one FIFO and reads the other.
   if ((written.pulses & kClrWrPtr) != 0) (face == Face::kHost ? to_bmc_ : to_host_).rewind_write();
   if ((written.pulses & kClrRdPtr) != 0) (face == Face::kHost ? to_host_ : to_bmc_).rewind_read();
@@ -69,7 +71,7 @@ void Registers::write_ctrl(Face face, uint8_t value) {
 
 void Registers::write_int_mask(Face face, uint8_t value) {
   const uint8_t before = int_mask_;
-  int_mask_ = write_bits(kIntMaskRules, face, before, value).value;
+  int_mask_ = write_bits(kIntMaskMasks.of(face), before, value).value;
   const bool enabled = (int_mask_ & kB2hIrqEnable) != 0;
   // The clear in the same write counts first: an attention that nobody has seen yet is not lost with it.
   if (enabled && (before & kB2hIrqEnable) == 0 && (ctrl_ & kAttention) != 0) int_mask_ |= kB2hIrq;

@@ -36,6 +36,7 @@ class StateMachine final : public Actor<Registers> {
   size_t response_bytes_max() const override { return registers::bt::kFrameBytesMax - 2; }
   bool take_hardware_reset_request() override;
   TransferPhase transfer_phase() const override;
+  bool in_burst() const override { return phase_ == Phase::kReadBytes || phase_ == Phase::kWriteBytes; }
 
  private:
   std::optional<TakenRequest> work(Instant now) override;

@@ -17,6 +17,7 @@ constexpr BitTable kStatusRules{{
     {0x40, "S0", kIgnored, kAssign},
     {0x80, "S1", kIgnored, kAssign},
 }};
+constexpr Rules kStatusMasks(kStatusRules);
 
 //  face         write  offset    sets         clears  latch sets   latch clears
 constexpr AccessRule kAccessRules[] = {
@@ -66,7 +67,7 @@ void Registers::bmc_update(uint16_t offset, uint8_t mask, uint8_t value) {
     output_ = value;
   } else if (offset == kStatus) {
     const uint8_t before = status_;
-    status_ = write_bits(kStatusRules, Face::kBmc, before, value, mask).value;
+    status_ = write_bits(kStatusMasks.bmc, before, value, mask).value;
     if ((status_ & ~before & kSmsAtn) != 0) latches_ |= kAttentionLatch;
     // Nothing is left to tell once the BMC has withdrawn it.
     if ((before & ~status_ & kSmsAtn) != 0) latches_ = static_cast<uint8_t>(latches_ & ~kAttentionLatch);

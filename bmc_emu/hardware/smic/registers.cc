@@ -17,6 +17,7 @@ constexpr BitTable kFlagsRules{{
     {kTxDataReady, "TX_DATA_RDY", kIgnored, kAssign},
     {kRxDataReady, "RX_DATA_RDY", kIgnored, kAssign},
 }};
+constexpr Rules kFlagsMasks(kFlagsRules);
 
 }  // namespace
 
@@ -35,7 +36,7 @@ void Registers::host_write(uint16_t offset, uint8_t value) {
   switch (offset) {
     case kData: data_ = value; return;
     case kControl: control_ = value; return;
-    case kFlags: flags_ = write_bits(kFlagsRules, Face::kHost, flags_, value).value; return;
+    case kFlags: flags_ = write_bits(kFlagsMasks.host, flags_, value).value; return;
     default: return;
   }
 }
@@ -55,7 +56,7 @@ void Registers::bmc_update(uint16_t offset, uint8_t mask, uint8_t value) {
     case kStatus: status_ = value; return;
     case kFlags: {
       const uint8_t before = flags_;
-      flags_ = write_bits(kFlagsRules, Face::kBmc, before, value, mask).value;
+      flags_ = write_bits(kFlagsMasks.bmc, before, value, mask).value;
       const bool rises = (flags_ & ~before & (kRxDataReady | kSmsAtn)) != 0;
       const bool done = (before & ~flags_ & kBusy) != 0;
       if (rises || done) interrupt_ = true;

@@ -84,6 +84,16 @@ class Atomic {
   Location location_;
 };
 
+// What is only counted and shown: no scheduling point.
+class Counter {
+ public:
+  void add(uint64_t n = 1) { value_ += n; }
+  uint64_t value() const { return value_; }
+
+ private:
+  uint64_t value_ = 0;
+};
+
 // Plain data that more than one task touches, ordered by something else. Two accesses, one of them a write, that
 // nothing orders end the run: oracle "race".
 template <class T>

@@ -37,7 +37,12 @@ std::string text_of(Duration d) {
 thread_local World* World::current_ = nullptr;
 
 World::World(Director& director, WorldOptions options, StoryFunction story)
-    : director_(director), options_(options), story_(std::move(story)), run_id_(++runs) {
+    : director_(director),
+      book_(director.book() ? director.book() : &no_book_),
+      options_(options),
+      stalls_(options.stalls ? kStalls : 0),
+      story_(std::move(story)),
+      run_id_(++runs) {
   ready_.reserve(kTasksMax);
   ids_.reserve(kTasksMax);
 }
@@ -134,6 +139,10 @@ void World::tell(Side side, std::string text) {
 
 uint32_t World::choose(Choice kind, uint32_t n, const Site& site) {
   if (n < 2 || quiet_) return 0;
+  if (kind != Choice::kTask && book_->passes(kind, n, site)) {
+    note(0);
+    return 0;
+  }
   const uint32_t picked = director_.choose(kind, n, site, {});
   note(picked);
   return picked;
@@ -151,13 +160,11 @@ Instant World::stall_until(uint32_t index) const {
 }
 
 void World::decide(const Site& site) {
-  if (quiet_) return;
   ids_.clear();
   ids_.push_back(running_->id);
   for (Task* t : ready_) ids_.push_back(t->id);
   const auto tasks = static_cast<uint32_t>(ids_.size());
-  if (tasks == 1 && !options_.stalls) return;
-  const uint32_t picked = director_.choose(Choice::kTask, options_.stalls ? tasks + kStalls : tasks, site, ids_);
+  const uint32_t picked = director_.choose(Choice::kTask, tasks + stalls_, site, ids_);
   if (picked == 0) return;
   note(site.hash + picked);
   if (picked < tasks) {
@@ -185,10 +192,11 @@ void World::switch_away(const Site& site) {
       continue;
     }
     uint32_t picked = 0;
-    if (ready_.size() > 1) {
+    const auto n = static_cast<uint32_t>(ready_.size());
+    if (n > 1 && !book_->passes_task(false, n, site)) {
       ids_.clear();
       for (Task* t : ready_) ids_.push_back(t->id);
-      picked = director_.choose(Choice::kTask, static_cast<uint32_t>(ids_.size()), site, ids_);
+      picked = director_.choose(Choice::kTask, n, site, ids_);
     }
     Task* next = ready_[picked];
     ready_.erase(ready_.begin() + picked);
@@ -247,7 +255,7 @@ void World::yield(const Site& site) {
   // Not to itself: it has nothing to do.
   uint32_t picked = 0;
   const auto others = static_cast<uint32_t>(ready_.size() - 1);
-  if (others > 1) {
+  if (others > 1 && !book_->passes_task(false, others, site)) {
     ids_.clear();
     for (uint32_t i = 0; i < others; ++i) ids_.push_back(ready_[i]->id);
     picked = director_.choose(Choice::kTask, others, site, ids_);
@@ -269,6 +277,14 @@ void World::sleep_until(Instant deadline, const Site& site) {
 
 bool World::block(const void* on, std::string_view what, const Site& site, Instant deadline) {
   Task& t = *running_;
+  // The same as below, where nobody else can go on before the deadline: a device between two of its accesses.
+  if (ready_.empty() && deadline < next_wake_ && !calls_ && steps_ + 2 <= options_.steps_max &&
+      deadline.time_since_epoch() <= options_.time_max) {
+    steps_ += deadline > now_ ? 2 : 1;
+    now_ = std::max(now_, deadline);
+    note(site.hash);
+    return false;
+  }
   const bool answers = calls_ && !t.in_calls;  // otherwise it stands inside of a cross-call, at a spin lock
   if (answers) fall_asleep(t);
   t.state = Task::State::kBlocked;
@@ -307,6 +323,13 @@ void World::wake_one(const void* on) {
   Task& t = *tasks_[ids_[picked]];
   const bool timed = t.wake_at != kNever;
   make_ready(t);
+  if (timed) find_next_wake();
+}
+
+void World::wake(Task& task, const void* on) {
+  if (task.state != Task::State::kBlocked || task.waits_on != on) return;
+  const bool timed = task.wake_at != kNever;
+  make_ready(task);
   if (timed) find_next_wake();
 }
 
@@ -487,6 +510,24 @@ uint64_t Location::load(std::memory_order order, const Site& site) const {
   Task& t = w.self();
   if (!history_ && owner_ == t.id) return value_;
   History& h = history();
+  const uint32_t picked = h.kept > 1 && h.at(h.newest).seen[t.id] == kUnseen ? pick_store(h, order, site) : 0;
+  Store& s = h.at(h.newest - picked);
+  if (s.seen[t.id] == kUnseen) s.seen[t.id] = t.epoch;
+  if (s.release.known) {
+    if (acquires(order)) {
+      w.acquire(s.release);
+    } else if (!w.knows(s.release.task, s.release.epoch)) {
+      if (!t.seen) t.seen = w.new_clocks();
+      w.combine(t.seen, s.release);
+    }
+  }
+  return s.value;
+}
+
+// How many stores before the newest.
+uint32_t Location::pick_store(History& h, std::memory_order order, const Site& site) {
+  World& w = *World::current();
+  const Task& t = w.self();
   const bool seq_cst = order == std::memory_order_seq_cst;
   const size_t tasks = w.tasks_.size();
   auto last = [&](const Store& s) {
@@ -499,20 +540,10 @@ uint64_t Location::load(std::memory_order order, const Site& site) const {
   uint32_t readable = 1;
   while (readable < h.kept && !last(h.at(h.newest - (readable - 1)))) ++readable;
   const uint32_t picked = readable > 1 ? w.choose(Choice::kLoad, readable, site) : 0;
-  Store& s = h.at(h.newest - picked);
-  if (s.seen[t.id] == kUnseen) s.seen[t.id] = t.epoch;
   if (picked != 0 && w.wants_story()) {
     w.tell(World::Side::kHost, t.name + " reads an older value at " + site.text());
   }
-  if (s.release.known) {
-    if (acquires(order)) {
-      w.acquire(s.release);
-    } else if (!w.knows(s.release.task, s.release.epoch)) {
-      if (!t.seen) t.seen = w.new_clocks();
-      w.combine(t.seen, s.release);
-    }
-  }
-  return s.value;
+  return picked;
 }
 
 void Location::store(uint64_t value, std::memory_order order, const Site& site) {

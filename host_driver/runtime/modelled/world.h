@@ -30,6 +30,7 @@ class CrossCalls;
 
 constexpr unsigned kTasksMax = 64;
 constexpr unsigned kStoresKept = 6;  // of one location
+constexpr unsigned kStoreSlots = 8;
 constexpr Duration kSeenWithin = std::chrono::seconds(1);
 
 // A vector clock; immutable once anybody else has a pointer to it. Lives until the run is over.
@@ -94,10 +95,10 @@ struct Store {
 };
 
 struct History {
-  std::array<Store, kStoresKept> ring;
+  std::array<Store, kStoreSlots> ring;
   uint64_t newest = 0;  // counts up
   unsigned kept = 0;
-  Store& at(uint64_t n) { return ring[n % kStoresKept]; }
+  Store& at(uint64_t n) { return ring[n % kStoreSlots]; }
 };
 
 // An atomic variable. Until a second task touches it, it needs no history: only the newest store and the one before.
@@ -128,6 +129,7 @@ class Location {
   uint64_t newest() const { return value_; }
 
  private:
+  static uint32_t pick_store(History& h, std::memory_order order, const Site& site);
   bool begin_update(const Site& site) const;
   void acquire_newest(std::memory_order order) const;
   void put(uint64_t value, std::memory_order order, bool update);
@@ -210,7 +212,13 @@ class World {
   void point(const Site& site) {
     if (quiet_) return;
     if (++steps_ > options_.steps_max) no_end();
-    if (!ready_.empty() || next_wake_ != kNever) decide(site);
+    if (!ready_.empty() || next_wake_ != kNever) {
+      const bool alone = ready_.empty();
+      if (!alone || options_.stalls) {
+        const uint32_t n = static_cast<uint32_t>(ready_.size()) + 1 + stalls_;
+        if (!book_->passes_task(alone, n, site)) decide(site);
+      }
+    }
     if (calls_) run_calls();
   }
   // Others go first, if there are any, and time passes if there are none.
@@ -225,6 +233,8 @@ class World {
   // Those blocked on it, or the first of them, become ready.
   void wake_all(const void* on);
   void wake_one(const void* on);
+  // Of those blocked on it, this one.
+  void wake(Task& task, const void* on);
   bool anybody_waits(const void* on) const;
   uint32_t choose(Choice kind, uint32_t n, const Site& site);
   // Until when a stall begun now lasts.
@@ -306,7 +316,10 @@ class World {
   static thread_local World* current_;
 
   Director& director_;
+  ChoiceBook no_book_;  // of a director who wants to be asked always
+  ChoiceBook* const book_;
   const WorldOptions options_;
+  const uint32_t stalls_;
   const StoryFunction story_;
   const uint64_t run_id_;
 

@@ -85,6 +85,16 @@ class Atomic {
   std::atomic<T> value_;
 };
 
+// What is only counted and shown: orders nothing, and a laboratory decides nothing at it.
+class Counter {
+ public:
+  void add(uint64_t n = 1) { value_.fetch_add(n, std::memory_order_relaxed); }
+  uint64_t value() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<uint64_t> value_{0};
+};
+
 class Mutex {
  public:
   Mutex() = default;
