@@ -30,6 +30,7 @@
 #include "bmc_emu/daemon/bmcctl_trace.h"
 #include "proto/base/address.h"
 #include "proto/base/hex.h"
+#include "proto/base/tls_advice.h"
 #include "proto/ipmi/sel.h"
 #include "proto/ipmi/sensor_names.h"
 #include "proto/registers/bt.h"
@@ -347,9 +348,13 @@ class Ctl {
 
   [[noreturn]] void fail(const grpc::Status& status) const {
     switch (status.error_code()) {
-      case grpc::StatusCode::UNAVAILABLE:
-        throw Failure{kBmcctlUnreachable, "nobody answers at " + address_ + " (" + status.error_message() +
-                                              "); start bmc_emu, or say where it is with --address"};
+      case grpc::StatusCode::UNAVAILABLE: {
+        const std::string advice =
+            tls_advice(status.error_message(), address_, {tls_ca_, tls_certificate_, tls_key_, "--tls-cert"});
+        throw Failure{kBmcctlUnreachable,
+                      "nobody answers at " + address_ + " (" + status.error_message() + ")" +
+                          (advice.empty() ? "; start bmc_emu, or say where it is with --address" : advice)};
+      }
       case grpc::StatusCode::DEADLINE_EXCEEDED:
         throw Failure{kBmcctlUnreachable, "no answer from " + address_ + " in " + number_text(timeout_s_) +
                                               " s; is it a bmc_emu? see --timeout"};

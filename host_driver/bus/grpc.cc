@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <fstream>
 #include <map>
 #include <mutex>
-#include <sstream>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -14,8 +12,9 @@
 #include <grpcpp/grpcpp.h>
 
 #include "host_driver/bus/grpc_pump.h"
-#include "host_driver/bus/tls_advice.h"
+#include "host_driver/bus/tls_files.h"
 #include "proto/base/address.h"
+#include "proto/base/tls_advice.h"
 #include "proto/rpc/control.grpc.pb.h"
 #include "proto/rpc/register_bus.grpc.pb.h"
 
@@ -32,7 +31,6 @@ constexpr Duration kBackOffMin = std::chrono::milliseconds(10);
 constexpr Duration kBackOffMax = std::chrono::seconds(1);
 constexpr uint8_t kNobody = 0xff;
 constexpr size_t kNamesShown = 400;  // bytes
-constexpr size_t kPemBytesMax = 1024 * 1024;
 
 ErrorCode code_of(grpc::StatusCode code) {
   switch (code) {
@@ -51,21 +49,12 @@ ErrorCode code_of(grpc::StatusCode code) {
 // With what to do about it, where that is known.
 std::string what_was_said(const grpc::Status& status, const std::string& target, const OpenOptions& options) {
   const std::string& words = status.error_message();
-  if (status.error_code() != grpc::StatusCode::UNIMPLEMENTED) return words + tls_advice(words, target, options);
+  if (status.error_code() != grpc::StatusCode::UNIMPLEMENTED) {
+    return words + tls_advice(words, canonical_address(target), {options.tls_ca, options.tls_certificate, options.tls_key});
+  }
   // gRPC says nothing where a service is not known at all.
   return (words.empty() ? "who answers there does not know bmcpair's services" : words) +
          "; is that a bmc_emu of another version? Install the same of both";
-}
-
-Result<std::string> read_pem(const char* what, const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream text;
-  if (in) text << in.rdbuf();
-  std::string pem = text.str();
-  if (!in || pem.empty()) return Error{ErrorCode::kPermission, std::string(what) + " " + path + ": cannot be read"};
-  if (pem.size() > kPemBytesMax || pem.find("-----BEGIN ") == std::string::npos)
-    return Error{ErrorCode::kInvalidArgument, std::string(what) + " " + path + ": no PEM file"};
-  return pem;
 }
 
 std::string ms_text(Duration d) { return std::to_string(d / std::chrono::milliseconds(1)) + " ms"; }
@@ -93,19 +82,12 @@ Result<std::shared_ptr<grpc::Channel>> channel_to(const std::string& target, con
   if (options.tls_ca.empty() && options.tls_certificate.empty() && options.tls_key.empty()) {
     credentials = grpc::InsecureChannelCredentials();
   } else {
+    auto files = read_tls_files(options);
+    if (!files.ok()) return files.error();
     grpc::SslCredentialsOptions ssl;
-    for (auto [what, path, to] :
-         {std::tuple<const char*, const std::string*, std::string*>{"TLS CA", &options.tls_ca, &ssl.pem_root_certs},
-          {"TLS certificate", &options.tls_certificate, &ssl.pem_cert_chain},
-          {"TLS key", &options.tls_key, &ssl.pem_private_key}}) {
-      if (path->empty()) continue;
-      auto pem = read_pem(what, *path);
-      if (!pem.ok()) return pem.error();
-      *to = *pem;
-    }
-    if (ssl.pem_cert_chain.empty() != ssl.pem_private_key.empty())
-      return Error{ErrorCode::kInvalidArgument, std::string("TLS certificate and key belong together: --tls-") +
-                                                    (ssl.pem_private_key.empty() ? "key" : "certificate") + " is missing"};
+    ssl.pem_root_certs = std::move(files->ca);
+    ssl.pem_cert_chain = std::move(files->certificate);
+    ssl.pem_private_key = std::move(files->key);
     credentials = grpc::SslCredentials(ssl);
   }
 

@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "host_driver/bus/tls_files.h"
 #include "host_driver/cli/commands.h"
 #include "host_driver/cli/run.h"
 #include "host_driver/cli/serve.h"
@@ -98,6 +99,11 @@ SessionOptions session_options(const Options& options) {
   return out;
 }
 
+// Before anything is started: a file that is wrong does not get better by trying again.
+void check_tls_files(const SessionOptions& session, int exit_status) {
+  if (auto files = bus::read_tls_files(session.open); !files.ok()) throw Problem{exit_status, files.error().message};
+}
+
 // Null where no file is wanted.
 std::shared_ptr<Recording> start_recording(const Options& options) {
   if (!options.recording.outputs.any()) return nullptr;
@@ -159,6 +165,7 @@ int on_every_bus_of(std::vector<bus::BusSpec> specs, SessionOptions session_opti
 int on_every_bus(const Options& options, const Command& command) {
   auto specs = bus_specs(options);
   SessionOptions session = session_options(options);
+  check_tls_files(session, kExitUnreachable);
   session.recording = start_recording(options);
   WriteOnSignal write_on_signal(session.recording);
   return finish_recording(session.recording, on_every_bus_of(std::move(specs), session, options, command));
@@ -352,6 +359,7 @@ int watch_of(std::vector<bus::BusSpec> specs, SessionOptions session_options, co
 int watch(const Options& options, const WatchOptions& limits) {
   auto specs = bus_specs(options);
   SessionOptions session = session_options(options);
+  check_tls_files(session, kExitUnreachable);
   session.recording = start_recording(options);
   return finish_recording(session.recording, watch_of(std::move(specs), session, options, limits));
 }
@@ -359,6 +367,7 @@ int watch(const Options& options, const WatchOptions& limits) {
 int serve_command(const Options& options, const ServeOptions& serve_options) {
   auto specs = bus_specs(options);
   SessionOptions session = session_options(options);
+  check_tls_files(session, kExitUnreachable);
   session.recording = start_recording(options);
   int exit_status = 0;
   if (Status served = serve(std::move(specs), session, serve_options); !served) {
@@ -399,6 +408,7 @@ int run_command(const Options& options, const RunOptions& run_options) {
   if (!options.target.empty()) usage("run: --target is of commands that ask; a program says itself whom it asks");
   auto specs = run_options.config.empty() ? bus_specs(options) : std::vector<bus::BusSpec>();
   SessionOptions session = session_options(options);
+  check_tls_files(session, kExitRunFailed);
   session.recording = start_recording(options);
   return finish_recording(session.recording, run_program(std::move(specs), session, run_options));
 }

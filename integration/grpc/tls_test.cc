@@ -106,6 +106,15 @@ TEST_F(Tls, FilesThatAreMissingOrNoPemAreNamed) {
   EXPECT_EQ(port.error().code, ErrorCode::kPermission);
 }
 
+TEST_F(Tls, APairThatIsNoneIsAnErrorAtOnceAndNobodyIsAsked) {
+  bus::OpenOptions options = client("ca.pem", "client");
+  options.tls_key = pem("stranger.key");
+  auto port = open("127.0.0.1:1", "one/bt", "t", options);
+  ASSERT_FALSE(port.ok());
+  EXPECT_EQ(port.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_TRUE(has(port.error().message, "client.pem") && has(port.error().message, "stranger.key")) << port.error().message;
+}
+
 class Listen : public ::testing::Test {
  protected:
   Result<std::unique_ptr<GrpcServer>> start(const std::string& address) {
