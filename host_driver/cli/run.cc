@@ -299,7 +299,9 @@ int see_through(pid_t child, Signals& signals, PrivateDaemon* daemon) {
       }
       // What a terminal sends, it has sent to the program as well, which is of our process group. What the program sent to its
       // whole group is not given back to it.
-      if (signal->by_process && signal->sender != child) ::kill(child, signal->number);
+      // A terminal that hangs up tells nobody but its session's first process.
+      const bool ours_alone = signal->number == SIGHUP && !signal->by_process && ::getsid(0) == ::getpid();
+      if (ours_alone || (signal->by_process && signal->sender != child)) ::kill(child, signal->number);
     }
     // All there are: as the first process of a container we inherit those that others leave behind.
     while (children) {

@@ -1,5 +1,6 @@
 #include "host_driver/cli/serve.h"
 
+#include <poll.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -8,12 +9,50 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <numeric>
 
 #include "host_driver/device_node/preload_library.h"
 #include "host_driver/device_node/server.h"
+#include "host_driver/runtime/runtime.h"
 #include "proto/base/address.h"
 
 namespace bmcpair::cli {
+namespace {
+
+// How long an interface may take before it is said that it does.
+constexpr Duration kNotUpYet = std::chrono::seconds(3);
+constexpr int kLookEachMs = 50;
+
+// Says of each interface when it is up for the first time, and why one is not where that takes its time. Returns when all were
+// said to be up, or when a signal has come.
+void report_until_all_are_up(Session& session, int signal_fd) {
+  const Instant begin = rt::now();
+  std::vector<size_t> awaited(session.size());
+  std::iota(awaited.begin(), awaited.end(), size_t{0});
+  bool late_ones_said = false;
+  while (!awaited.empty()) {
+    const bool late = !late_ones_said && rt::now() - begin >= kNotUpYet;
+    std::erase_if(awaited, [&](size_t i) {
+      const auto described = session.describe(i);
+      if (described.ok() && described->number >= 0) {
+        std::printf("/dev/ipmi%zu is up\n", i);
+        std::fflush(stdout);
+        return true;
+      }
+      if (late) {
+        const std::string why = described.ok() ? described->status.reason : described.error().message;
+        std::fprintf(stderr, "host_driver: /dev/ipmi%zu is not up yet%s%s; it is tried again until it is\n", i, why.empty() ? "" : ": ",
+                     why.c_str());
+      }
+      return false;
+    });
+    late_ones_said = late_ones_said || late;
+    pollfd signal{signal_fd, POLLIN, 0};
+    if (!awaited.empty() && ::poll(&signal, 1, kLookEachMs) != 0) return;
+  }
+}
+
+}  // namespace
 
 std::string default_device_socket() {
   const std::filesystem::path daemon = default_socket_path(std::getenv("XDG_RUNTIME_DIR"), ::getuid());
@@ -59,6 +98,7 @@ Status serve(std::vector<bus::BusSpec> specs, SessionOptions session_options, co
   }
   std::printf("serving\n");
   std::fflush(stdout);
+  report_until_all_are_up(session, signal_fd);
   signalfd_siginfo info;
   while (::read(signal_fd, &info, sizeof info) < 0 && errno == EINTR) {
   }

@@ -100,5 +100,21 @@ TEST(Ipmitool, IsToldInOneLineWhatIsWrong) {
   EXPECT_EQ(serve.wait(), 0) << serve.err();
 }
 
+TEST(Ipmitool, ServeSaysWhatIsNotUpYetAndWhatIsUpSinceWhen) {
+  TemporaryFolder folder;
+  Process serve({program("host_driver"), "--bus", "grpc:unix:" + (folder / "bmc_emu.sock") + "#demo/bt", "--timeout", "60", "serve", "--socket",
+                 folder / "s"});
+  ASSERT_TRUE(serve.wait_for_output("serving\n")) << serve.err();
+  ASSERT_TRUE(serve.wait_for_output("host_driver: /dev/ipmi0 is not up yet: ")) << serve.out() << serve.err();
+  EXPECT_EQ(serve.out().find("is up"), std::string::npos) << serve.out();
+  Daemon daemon(folder, source_file("configs/demo.yaml"));
+  ASSERT_TRUE(serve.wait_for_output("/dev/ipmi0 is up\n")) << serve.out() << serve.err();
+  EXPECT_EQ(lines(serve.err()).size(), 1u) << "said once: " << serve.err();
+  const Finished out = run({"ipmitool", "mc", "info"}, Site::environment_of(folder / "s"));
+  EXPECT_EQ(out.status, 0) << out.err;
+  serve.signal(SIGTERM);
+  EXPECT_EQ(serve.wait(), 0) << serve.err();
+}
+
 }  // namespace
 }  // namespace bmcpair::integration
