@@ -32,6 +32,8 @@ struct ServerOptions {
   // open's: kBusy EBUSY, kPermission EACCES, kLimit ENOMEM, every other ENODEV; its message is what the program's user reads.
   std::function<Result<Attached>(unsigned device, Instant deadline)> attach;
   Duration open_wait = std::chrono::seconds(15);  // the deadline
+  // How long a caller may take to say what became of a message it was handed. Only who was stopped or killed takes long.
+  Duration verdict_wait = std::chrono::seconds(10);
   unsigned opens_max = 1024;                      // files open at a time, all devices together
   std::function<void(std::string)> log;           // optional, one line without its end; any thread
 };

@@ -256,6 +256,30 @@ TEST_F(DeviceServer, WhoIsKilledBetweenTheAnswerAndItsCopyTakesNothing) {
   EXPECT_EQ(p.events(), 0);
 }
 
+TEST_F(DeviceServer, WhoTakesTooLongOverAMessageHoldsUpNobodyForEverAndIsNotToldThatTheServerHasGone) {
+  add_interface();
+  ServerOptions o = options();
+  o.verdict_wait = std::chrono::milliseconds(1);
+  serve(o);
+  const int fd = open();
+  Program p(fd);
+  ASSERT_EQ(p.send(9, 6, 1), 0);
+  ASSERT_TRUE(p.wait_readable());
+  for (Verdict verdict : {Verdict::kTaken, Verdict::kLeft}) {
+    preload::Link slow(fd);
+    Reply reply;
+    ASSERT_EQ(slow.receive(reply), 0);
+    ASSERT_EQ(reply.error, 0);
+    // The next one waits for the first, and no longer than that: the message counts as taken.
+    EXPECT_EQ(p.receive(), EAGAIN);
+    EXPECT_EQ(slow.finish(verdict), 0);
+    ASSERT_EQ(p.send(10, 6, 1), 0);
+    ASSERT_TRUE(p.wait_readable());
+  }
+  while (p.receive() == EAGAIN) std::this_thread::yield();
+  EXPECT_EQ(p.got.msgid, 10);
+}
+
 TEST_F(DeviceServer, ThreadsThatShareADescriptorNeverShareAMessage) {
   add_interface();
   serve(options());

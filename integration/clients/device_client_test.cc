@@ -8,10 +8,11 @@ namespace {
 
 void expect_every_row(const std::string& path) {
   // One interface at a time: two of one BMC share its receive message queue, and would take each other's bridged answers.
-  Site site(source_file("configs/demo.yaml"), {path});
+  Site site(source_file("configs/demo.yaml"), {path}, {"--verbose"});
   for (const char* client : {"device_client", "device_client_32"}) {
     const Finished walked = site.run({program(client), "walk", "/dev/ipmi0"});
-    EXPECT_EQ(walked.status, 0) << client << ": " << walked.err;
+    EXPECT_EQ(walked.status, 0) << client << ": " << walked.err << "serve " << (site.server().running() ? "runs" : "has ended") << ", and said\n"
+                                << site.server().err();
     EXPECT_EQ(walked.out, "walked\n") << client;
     EXPECT_EQ(walked.err, "") << client;
   }
