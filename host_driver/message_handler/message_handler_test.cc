@@ -1027,7 +1027,7 @@ TEST(Tick, TheTimerRunsOnlyWhileSomethingNeedsItAndDoesItsWork) {
   once.retry_time = std::chrono::milliseconds(8);
   for (int i = 0; i < 3; ++i) {
     ASSERT_TRUE(user->request(kSatellite, i, request_of(6, 1), once));
-    EXPECT_TRUE(rig.handler.tick_wanted());
+    // Nothing else than the timer gives this answer, and it may have done so already.
     auto m = inbox.next();
     ASSERT_TRUE(m);
     EXPECT_EQ(m->data, Bytes{0xc3});

@@ -82,7 +82,7 @@ TEST_P(VirtualBmcPlaces, AFaultActsAndTellsHowOftenItFired) {
 
 TEST_P(VirtualBmcPlaces, ALostAnswerIsATimeoutForTheHostAndUnansweredInTheTraffic) {
   VirtualBmcOptions o = options();
-  o.host.timeout = std::chrono::milliseconds(2500);
+  o.host.timeout = std::chrono::milliseconds(4500);  // in which it has to come up, too
   VirtualBmc bmc(o);
   bmc.host();
   bmc.add_faults("drop=answer netfn=storage cmd=0x10");
