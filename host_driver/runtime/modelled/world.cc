@@ -35,6 +35,7 @@ std::string text_of(Duration d) {
 }  // namespace
 
 thread_local World* World::current_ = nullptr;
+ChoiceBook World::no_book_;
 
 World::World(Director& director, WorldOptions options, StoryFunction story)
     : director_(director),

@@ -316,7 +316,7 @@ class World {
   static thread_local World* current_;
 
   Director& director_;
-  ChoiceBook no_book_;  // of a director who wants to be asked always
+  static ChoiceBook no_book_;  // of a director who wants to be asked always: nothing in it is tame, ever
   ChoiceBook* const book_;
   const WorldOptions options_;
   const uint32_t stalls_;
