@@ -2,56 +2,55 @@
 
 #include <utility>
 
+#include "proto/registers/forwarding_port.h"
 #include "proto/trace/names.h"
 
 namespace bmcpair::bus {
 namespace {
 
-class RecordingPort final : public registers::RegisterPort {
+class RecordingPort final : public registers::ForwardingPort {
  public:
   RecordingPort(std::unique_ptr<registers::RegisterPort> port, std::shared_ptr<PortListener> listener)
-      : listener_(std::move(listener)), flags_offset_(trace::flags_offset(port->kind())), port_(std::move(port)) {}
+      : ForwardingPort(std::move(port)), listener_(std::move(listener)), flags_offset_(trace::flags_offset(kind())) {}
+  // Its handlers end before what they tell.
+  ~RecordingPort() override { let_port_go(); }
 
   uint8_t read(uint16_t offset) override {
-    const uint8_t value = port_->read(offset);
+    const uint8_t value = ForwardingPort::read(offset);
     tell(false, offset, value);
     return value;
   }
   void write(uint16_t offset, uint8_t value) override {
     tell(true, offset, value);
-    port_->write(offset, value);
+    ForwardingPort::write(offset, value);
   }
   void read_burst(uint16_t offset, std::span<uint8_t> out) override {
-    port_->read_burst(offset, out);
+    ForwardingPort::read_burst(offset, out);
     for (uint8_t value : out) tell(false, offset, value);
   }
   void write_burst(uint16_t offset, std::span<const uint8_t> in) override {
     for (uint8_t value : in) tell(true, offset, value);
-    port_->write_burst(offset, in);
+    ForwardingPort::write_burst(offset, in);
   }
   size_t read_counted(uint16_t offset, std::span<uint8_t> out) override {
-    const size_t n = port_->read_counted(offset, out);
+    const size_t n = ForwardingPort::read_counted(offset, out);
     for (uint8_t value : out.first(n)) tell(false, offset, value);
     return n;
   }
-  registers::InterfaceKind kind() const override { return port_->kind(); }
-  bool has_interrupt() const override { return port_->has_interrupt(); }
   void set_interrupt_handler(InterruptHandler handler) override {
-    if (!handler) return port_->set_interrupt_handler({});
-    port_->set_interrupt_handler([listener = listener_, handler = std::move(handler)](bool level) {
+    if (!handler) return ForwardingPort::set_interrupt_handler({});
+    ForwardingPort::set_interrupt_handler([listener = listener_, handler = std::move(handler)](bool level) {
       listener->on_interrupt(level);
       handler(level);
     });
   }
-  registers::LinkState link() const override { return port_->link(); }
   void set_link_handler(LinkHandler handler) override {
-    if (!handler) return port_->set_link_handler({});
-    port_->set_link_handler([listener = listener_, handler = std::move(handler)](const registers::LinkState& state) {
+    if (!handler) return ForwardingPort::set_link_handler({});
+    ForwardingPort::set_link_handler([listener = listener_, handler = std::move(handler)](const registers::LinkState& state) {
       listener->on_link(state);
       handler(state);
     });
   }
-  uint64_t endpoint() const override { return port_->endpoint(); }
 
  private:
   void tell(bool is_write, uint16_t offset, uint8_t value) {
@@ -65,7 +64,6 @@ class RecordingPort final : public registers::RegisterPort {
 
   const std::shared_ptr<PortListener> listener_;
   const uint16_t flags_offset_;
-  const std::unique_ptr<registers::RegisterPort> port_;  // last: its handlers end first
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "host_driver/state_machine/test_bmc.h"
+#include "proto/registers/forwarding_port.h"
 
 namespace bmcpair::host {
 namespace {
@@ -18,22 +19,9 @@ using std::chrono::seconds;
 Instant soon() { return rt::now() + seconds(60); }
 
 // A port of its own on a device that the test keeps.
-class SharedPort final : public registers::RegisterPort {
+class SharedPort final : public registers::ForwardingPort {
  public:
-  explicit SharedPort(std::shared_ptr<TestBmc> bmc) : bmc_(std::move(bmc)) {}
-  uint8_t read(uint16_t o) override { return bmc_->read(o); }
-  void write(uint16_t o, uint8_t v) override { bmc_->write(o, v); }
-  void read_burst(uint16_t o, std::span<uint8_t> out) override { bmc_->read_burst(o, out); }
-  void write_burst(uint16_t o, std::span<const uint8_t> in) override { bmc_->write_burst(o, in); }
-  size_t read_counted(uint16_t o, std::span<uint8_t> out) override { return bmc_->read_counted(o, out); }
-  InterfaceKind kind() const override { return bmc_->kind(); }
-  bool has_interrupt() const override { return bmc_->has_interrupt(); }
-  void set_interrupt_handler(InterruptHandler h) override { bmc_->set_interrupt_handler(std::move(h)); }
-  registers::LinkState link() const override { return bmc_->link(); }
-  void set_link_handler(LinkHandler h) override { bmc_->set_link_handler(std::move(h)); }
-
- private:
-  std::shared_ptr<TestBmc> bmc_;
+  explicit SharedPort(std::shared_ptr<TestBmc> bmc) : ForwardingPort(std::move(bmc)) {}
 };
 
 std::shared_ptr<TestBmc> bmc(InterfaceKind kind, bool interrupt = true) {

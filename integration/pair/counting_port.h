@@ -6,7 +6,7 @@
 #include <memory>
 #include <utility>
 
-#include "proto/registers/register_port.h"
+#include "proto/registers/forwarding_port.h"
 
 namespace bmcpair::pair {
 
@@ -36,42 +36,35 @@ class AccessCounter {
   std::atomic<uint64_t> reads_{0}, writes_{0}, round_trips_{0};
 };
 
-class CountingPort final : public registers::RegisterPort {
+class CountingPort final : public registers::ForwardingPort {
  public:
   // counted_read_trips: 1 where the bus has a counted read of its own (gRPC), 2 where it is a read and then a burst.
   CountingPort(std::unique_ptr<registers::RegisterPort> port, std::shared_ptr<AccessCounter> counter,
                unsigned counted_read_trips = 1)
-      : port_(std::move(port)), counter_(std::move(counter)), counted_read_trips_(counted_read_trips) {}
+      : ForwardingPort(std::move(port)), counter_(std::move(counter)), counted_read_trips_(counted_read_trips) {}
 
   uint8_t read(uint16_t offset) override {
     counter_->read(1);
-    return port_->read(offset);
+    return ForwardingPort::read(offset);
   }
   void write(uint16_t offset, uint8_t value) override {
     counter_->write();
-    port_->write(offset, value);
+    ForwardingPort::write(offset, value);
   }
   void read_burst(uint16_t offset, std::span<uint8_t> out) override {
     counter_->read(1);
-    port_->read_burst(offset, out);
+    ForwardingPort::read_burst(offset, out);
   }
   void write_burst(uint16_t offset, std::span<const uint8_t> in) override {
     counter_->write();
-    port_->write_burst(offset, in);
+    ForwardingPort::write_burst(offset, in);
   }
   size_t read_counted(uint16_t offset, std::span<uint8_t> out) override {
     counter_->read(counted_read_trips_);
-    return port_->read_counted(offset, out);
+    return ForwardingPort::read_counted(offset, out);
   }
-  registers::InterfaceKind kind() const override { return port_->kind(); }
-  bool has_interrupt() const override { return port_->has_interrupt(); }
-  void set_interrupt_handler(InterruptHandler handler) override { port_->set_interrupt_handler(std::move(handler)); }
-  registers::LinkState link() const override { return port_->link(); }
-  void set_link_handler(LinkHandler handler) override { port_->set_link_handler(std::move(handler)); }
-  uint64_t endpoint() const override { return port_->endpoint(); }
 
  private:
-  const std::unique_ptr<registers::RegisterPort> port_;
   const std::shared_ptr<AccessCounter> counter_;
   const unsigned counted_read_trips_;
 };

@@ -1,4 +1,4 @@
-// A register port in front of another: what a port that adds something to one derives from.
+// A register port in front of another: what a port that adds something to one, or shares it, derives from.
 #pragma once
 
 #include <memory>
@@ -24,13 +24,13 @@ class ForwardingPort : public RegisterPort {
   uint64_t endpoint() const override { return port_->endpoint(); }
 
  protected:
-  // port: not null.
-  explicit ForwardingPort(std::unique_ptr<RegisterPort> port) : port_(std::move(port)) {}
+  // port: not null; its own, or shared with who outlives this.
+  explicit ForwardingPort(std::shared_ptr<RegisterPort> port) : port_(std::move(port)) {}
   // For who has something to do once it is gone.
   void let_port_go() { port_.reset(); }
 
  private:
-  std::unique_ptr<RegisterPort> port_;
+  std::shared_ptr<RegisterPort> port_;
 };
 
 }  // namespace bmcpair::registers
