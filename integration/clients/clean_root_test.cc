@@ -11,8 +11,6 @@
 namespace bmcpair::integration::clients {
 namespace {
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 // Three machines that have nothing in common but a folder: the BMC's, the driver's, the client's.
 class CleanMachines : public testing::Test {
  protected:

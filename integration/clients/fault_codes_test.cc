@@ -8,8 +8,6 @@
 namespace bmcpair::integration::clients {
 namespace {
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 struct Code {
   const char* code;
   const char* ipmitool;  // its word for it

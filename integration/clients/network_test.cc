@@ -10,12 +10,10 @@
 #include <iterator>
 
 #include "integration/clients/virtual_host.h"
+#include "integration/system/certificates.h"
 
 namespace bmcpair::integration::clients {
 namespace {
-
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-long lines_of(const std::string& text) { return std::count(text.begin(), text.end(), '\n'); }
 
 std::string content(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -26,17 +24,7 @@ class TwoMachines : public testing::Test {
  protected:
   void SetUp() override {
     write_file(folder_ / "config.yaml", kConfig);
-    // A CA with the certificates of a server and a client, and a CA that nobody trusts, with its client.
-    write_file(folder_ / "san", std::string("subjectAltName=IP:") + Network::kBmcAddress + "\n");
-    auto made = run(
-        {"sh", "-ec",
-         "cd \"$1\"\n"
-         "key() { openssl ecparam -name prime256v1 -genkey -noout -out $1.key; }\n"
-         "ca() { key $1; openssl req -x509 -new -key $1.key -subj /CN=$1 -days 2 -out $1.pem; }\n"
-         "leaf() { key $1; openssl req -new -key $1.key -subj /CN=$1 -out $1.csr\n"
-         "  openssl x509 -req -in $1.csr -CA $2.pem -CAkey $2.key -CAcreateserial -days 2 -extfile san -out $1.pem; }\n"
-         "ca ca; ca other; leaf server ca; leaf client ca; leaf stranger other\n",
-         "sh", folder_.path()});
+    const Finished made = make_certificates(folder_.path(), std::string("IP:") + Network::kBmcAddress);
     ASSERT_EQ(made.status, 0) << made.err;
     daemon_ = std::make_unique<Process>(network_.in(
         Network::kBmc,

@@ -1,7 +1,6 @@
 // A program's own in and out instructions reach the BMC's registers: `host_driver run`'s port I/O.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <csignal>
 
 #include "integration/system/process.h"
@@ -18,7 +17,6 @@ Finished run_with(std::vector<std::string> options, std::vector<std::string> pro
 }
 
 std::string port_client() { return program("port_client"); }
-long lines_of(const std::string& text) { return std::count(text.begin(), text.end(), '\n'); }
 
 
 }  // namespace

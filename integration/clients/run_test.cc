@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -16,7 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-long lines_of(const std::string& text) { return std::count(text.begin(), text.end(), '\n'); }
 
 // A run whose private folder lies in a folder of the test's.
 class Run : public ::testing::Test {

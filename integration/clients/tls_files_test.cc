@@ -1,36 +1,21 @@
 // PEM files that are wrong, and a daemon that wants other ones: said at once, in a line that names the file and what to do.
 #include <gtest/gtest.h>
 
-#include <algorithm>
-
-#include "integration/system/process.h"
+#include "integration/system/certificates.h"
 
 namespace bmcpair::integration {
 namespace {
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-long lines_of(const std::string& text) { return std::count(text.begin(), text.end(), '\n'); }
-
 class TlsFiles : public testing::Test {
  protected:
   void SetUp() override {
-    write_file(folder_ / "san", "subjectAltName=IP:127.0.0.1,DNS:localhost\n");
-    const Finished made = run({"sh", "-ec",
-                               "cd \"$1\"\n"
-                               "key() { openssl ecparam -name prime256v1 -genkey -noout -out $1.key; }\n"
-                               "ca() { key $1; openssl req -x509 -new -key $1.key -subj /CN=$1 -days 2 -out $1.pem; }\n"
-                               "leaf() { key $1; openssl req -new -key $1.key -subj /CN=$1 -out $1.csr\n"
-                               "  openssl x509 -req -in $1.csr -CA $2.pem -CAkey $2.key -CAcreateserial -days 2 -extfile san -out $1.pem; }\n"
-                               "ca ca; ca other; leaf server ca; leaf client ca\n",
-                               "sh", folder_.path()});
+    const Finished made = make_certificates(folder_.path(), "IP:127.0.0.1,DNS:localhost");
     ASSERT_EQ(made.status, 0) << made.err;
   }
   std::string file(const std::string& name) const { return folder_ / name; }
 
   TemporaryFolder folder_;
 };
-
-}  // namespace
 
 TEST_F(TlsFiles, WrongOnesAreSaidBeforeAnythingIsTried) {
   write_file(file("junk.pem"), "-----BEGIN CERTIFICATE-----\njunk\n-----END CERTIFICATE-----\n");
@@ -98,4 +83,5 @@ TEST_F(TlsFiles, BmcctlSaysWhatADaemonWithTlsWants) {
   }
 }
 
+}  // namespace
 }  // namespace bmcpair::integration

@@ -13,7 +13,6 @@ namespace {
 
 using nlohmann::json;
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 std::string value_of(const std::string& report, const std::string& label) {
   std::istringstream lines(report);

@@ -10,30 +10,21 @@
 
 #include "bmc_emu/transport/grpc/listen.h"
 #include "integration/grpc/testing.h"
+#include "integration/system/certificates.h"
 
 namespace bmcpair {
 namespace {
 
+using integration::has;
 using testing::open;
 using transport::GrpcServer;
 using transport::GrpcServerOptions;
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 class Tls : public ::testing::Test {
  protected:
   void SetUp() override {
-    // A CA, a server's certificate for 127.0.0.1, and a client's; and a CA that nobody trusts with its client.
-    std::ofstream(directory_.path() + "/san") << "subjectAltName=IP:127.0.0.1,DNS:localhost\n";
-    std::string script = "cd " + directory_.path() +
-                         " && exec >log 2>&1 && set -e\n"
-                         "key() { openssl ecparam -name prime256v1 -genkey -noout -out $1.key; }\n"
-                         "ca() { key $1; openssl req -x509 -new -key $1.key -subj /CN=$1 -days 2 -out $1.pem; }\n"
-                         "leaf() { key $1; openssl req -new -key $1.key -subj /CN=$1 -out $1.csr;\n"
-                         "  openssl x509 -req -in $1.csr -CA $2.pem -CAkey $2.key -CAcreateserial -days 2 "
-                         "-extfile san -out $1.pem; }\n"
-                         "ca ca; ca other; leaf server ca; leaf client ca; leaf stranger other\n";
-    ASSERT_EQ(std::system(script.c_str()), 0) << "openssl failed";
+    const auto made = integration::make_certificates(directory_.path(), "IP:127.0.0.1,DNS:localhost");
+    ASSERT_EQ(made.status, 0) << made.err;
     device_ = devices_.add("one/bt");
   }
   std::string pem(const std::string& name) { return directory_.path() + "/" + name; }

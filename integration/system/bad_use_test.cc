@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <fstream>
 
 #include "integration/system/process.h"
@@ -15,8 +14,6 @@ namespace bmcpair::integration {
 namespace {
 
 constexpr int kExitStart = 4;
-
-long lines_of(const std::string& text) { return std::count(text.begin(), text.end(), '\n'); }
 
 std::string config() { return source_file("configs/one-kcs.yaml"); }
 

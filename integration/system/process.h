@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -79,6 +80,9 @@ class TemporaryFolder {
 std::string program(const std::string& name);      // in the build's bin folder
 std::string source_file(const std::string& name);  // below the repository's root
 void write_file(const std::string& path, const std::string& content);
+
+inline bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+inline long lines_of(const std::string& text) { return std::count(text.begin(), text.end(), '\n'); }
 
 // A bmc_emu that listens on a unix socket in `folder` and is ready to be used.
 class Daemon {

@@ -1,7 +1,6 @@
 // Bad use of the programs: one line that says what was wrong and what to do, and the documented exit status.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <future>
 #include <iterator>
 #include <vector>
@@ -16,8 +15,6 @@ struct Bad {
   int status;
   std::string says;
 };
-
-long lines_of(const std::string& text) { return std::count(text.begin(), text.end(), '\n'); }
 
 }  // namespace
 
