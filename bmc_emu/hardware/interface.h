@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,7 @@ struct Access {
   uint8_t flags_after = 0;  // KCS status, BT_CTRL or SMIC flags, as the host would read it
   bool interrupt_after = false;
   uint32_t fault = 0;  // the rule that fired (kNoRegister) or that changed this access; 0: none
+  bool operator==(const Access&) const = default;
 };
 
 // One dense line, without the instant: "host W ctrl     04 | H2B_ATN B_BUSY irq <- H2B_ATN".
@@ -43,6 +45,14 @@ class TraceSink {
  public:
   virtual ~TraceSink() = default;
   virtual void on_access(const Access&) {}
+  // As many accesses that only differ in when, each `apart` after the one before, and in what moved.
+  virtual void on_run(Access access, ByteView values, Duration apart) {
+    for (uint8_t value : values) {
+      access.value = value;
+      on_access(access);
+      access.at += apart;
+    }
+  }
 };
 
 // A request that the actor has taken whole from its registers. `token` names it: an abort, a reset or a new
@@ -61,6 +71,9 @@ class Interface {
   // Host face.
   virtual uint8_t host_read(uint16_t offset, Instant now) = 0;
   virtual void host_write(uint16_t offset, uint8_t value, Instant now) = 0;
+  // As many accesses of one register, the first at `now`, the next `apart` later each, and nothing in between.
+  virtual void host_read_burst(uint16_t offset, std::span<uint8_t> out, Instant now, Duration apart) = 0;
+  virtual void host_write_burst(uint16_t offset, std::span<const uint8_t> in, Instant now, Duration apart) = 0;
   // The interrupt line as the host sees it now.
   virtual bool interrupt_line() const = 0;
   // What host_read of the status/control/flags register would give, without its side effects.
@@ -70,8 +83,10 @@ class Interface {
   virtual Instant next_due() const = 0;
   // At most one access of the actor, if one is due at `now`. Returns a request when this step completed one.
   virtual std::optional<TakenRequest> step(Instant now) = 0;
-  // Whether the actor is between two accesses of a run to its buffer, which the host's flags do not tell apart.
-  virtual bool in_burst() const { return false; }
+  // Whether the actor's next access is one of a run to its buffer, which the host's flags do not tell apart.
+  virtual bool in_burst() const = 0;
+  // The steps of that run that are due until then, each at its own instant, as long as nothing else is due before them.
+  virtual void go_on_in_burst(Instant until) = 0;
   // The firmware's answer: NetFn<<2|LUN (odd NetFn), Cmd, CC, data. It is put into the registers by later
   // steps, not before the response latency that the plan draws for (NetFn, Cmd) has passed since the request was
   // taken. False when the token is stale and the response was dropped. A response longer than the interface can

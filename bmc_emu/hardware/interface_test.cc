@@ -411,6 +411,78 @@ TEST_P(InterfaceTest, TheSameSeedIsTheSameRunAndAnotherSeedIsNot) {
   EXPECT_NE(end(1), end(2));
 }
 
+// Both sides' runs of accesses, by the one call that makes them and one by one.
+std::vector<Access> conversation(const InterfaceOptions& options, bool in_bursts, Duration patience) {
+  Rig rig(options);
+  const auto settle = [&] {
+    while (rig.step()) {
+      while (in_bursts && rig.interface->in_burst()) {
+        const size_t before = rig.accesses.size();
+        rig.interface->go_on_in_burst(after(rig.now, patience));
+        if (rig.accesses.size() == before) break;  // the next of them is due later
+        rig.now = rig.accesses.back().at;
+      }
+    }
+  };
+  const auto write = [&](uint16_t offset, const Bytes& bytes) {
+    if (in_bursts) {
+      rig.interface->host_write_burst(offset, bytes, rig.now, microseconds(1));
+      rig.now += microseconds(1) * bytes.size();
+      return;
+    }
+    for (uint8_t b : bytes) {
+      rig.write(offset, b);
+      rig.now += microseconds(1);
+    }
+  };
+  const auto read = [&](uint16_t offset, size_t n) {
+    Bytes out(n);
+    if (in_bursts) {
+      rig.interface->host_read_burst(offset, out, rig.now, microseconds(1));
+      rig.now += microseconds(1) * n;
+      return;
+    }
+    for (uint8_t& b : out) {
+      b = rig.read(offset);
+      rig.now += microseconds(1);
+    }
+  };
+  for (uint8_t seq = 0; seq < 4; ++seq) {
+    if (seq == 2) rig.interface->set_attention(true, rig.now);
+    if (options.kind == InterfaceKind::kBt) {
+      write(0, {0x01});
+      write(1, {6, 0x18, seq, 0x01, 1, 2, 3});
+      write(0, {0x04});
+      settle();
+    } else {
+      request(rig);
+    }
+    const TakenRequest taken = rig.take();
+    if (taken.token != 0) rig.respond(taken.token, {0x1c, 0x01, 0x00, 1, 2, 3, 4, 5, 6, 7});
+    settle();
+    if (options.kind == InterfaceKind::kBt) write(0, {0x40, 0x08, 0x02});
+    for (uint16_t offset : {1, 0, 2}) read(offset, 12);
+    if (options.kind == InterfaceKind::kBt) write(0, {0x50});
+    settle();
+  }
+  return rig.accesses;
+}
+
+TEST_P(InterfaceTest, ABurstIsTheSameAccessesAtTheSameInstantsAsOneByOne) {
+  for (const InterfaceOptions& options : {options_of(GetParam()), shaky(GetParam(), 3)}) {
+    const std::vector<Access> one_by_one = conversation(options, false, {});
+    EXPECT_GT(one_by_one.size(), 100u);
+    for (Duration patience : {Duration(microseconds(0)), Duration(microseconds(5)), Duration(std::chrono::hours(1))}) {
+      const std::vector<Access> in_bursts = conversation(options, true, patience);
+      ASSERT_EQ(in_bursts.size(), one_by_one.size());
+      for (size_t i = 0; i < in_bursts.size(); ++i) {
+        ASSERT_TRUE(in_bursts[i] == one_by_one[i]) << i << ": " << describe(GetParam(), in_bursts[i]) << " instead of "
+                                                   << describe(GetParam(), one_by_one[i]);
+      }
+    }
+  }
+}
+
 TEST_P(InterfaceTest, ALatencyBeyondTheEndOfTimeIsStillDueSomeTime) {
   InterfaceOptions options = options_of(GetParam());
   options.latency.access = {Latency::Shape::kFixed, Duration::max(), {}};

@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
+
+#include "proto/base/log2.h"
 
 namespace bmcpair::hardware {
 namespace {
 
-// Logarithms in whole numbers: libm's last digit differs between machines, and a seed must not. Values are Q16.
+// Logarithms are Q16.
 constexpr unsigned kFraction = 16;
 
 constexpr uint64_t integer_sqrt(uint64_t x) {
@@ -31,21 +32,6 @@ constexpr std::array<uint64_t, kFraction> make_roots() {
 }
 constexpr std::array<uint64_t, kFraction> kRoots = make_roots();
 
-// x > 0.
-uint64_t log2_q16(uint64_t x) {
-  unsigned whole = 63 - static_cast<unsigned>(std::countl_zero(x));
-  uint64_t mantissa = whole >= 31 ? x >> (whole - 31) : x << (31 - whole);
-  uint64_t fraction = 0;
-  for (unsigned i = kFraction; i-- > 0;) {
-    mantissa = (mantissa * mantissa) >> 31;
-    if (mantissa >= (uint64_t{1} << 32)) {
-      mantissa >>= 1;
-      fraction |= uint64_t{1} << i;
-    }
-  }
-  return uint64_t{whole} << kFraction | fraction;
-}
-
 uint64_t exp2_q16(uint64_t exponent) {
   uint64_t mantissa = uint64_t{1} << 31;
   for (unsigned i = 0; i < kFraction; ++i) {
@@ -57,16 +43,16 @@ uint64_t exp2_q16(uint64_t exponent) {
 
 }  // namespace
 
-Duration Latency::draw(Random& random) const {
+Duration Latency::draw_from_range(Random& random) const {
   const int64_t low = std::max<int64_t>(min.count(), 0);
   const int64_t high = std::max(max.count(), low);
-  if (shape == Shape::kFixed || low == high) return Duration(low);
+  if (low == high) return Duration(low);
   if (shape == Shape::kUniform) {
     return Duration(low + static_cast<int64_t>(random.below(static_cast<uint64_t>(high - low) + 1)));
   }
   // Zero has no logarithm: the lower end is one nanosecond then.
-  const uint64_t from = log2_q16(static_cast<uint64_t>(std::max<int64_t>(low, 1)));
-  const uint64_t to = log2_q16(static_cast<uint64_t>(high));
+  const uint64_t from = log2_fixed(static_cast<uint64_t>(std::max<int64_t>(low, 1)), kFraction);
+  const uint64_t to = log2_fixed(static_cast<uint64_t>(high), kFraction);
   const auto drawn = static_cast<int64_t>(exp2_q16(from + random.below(to - from + 1)));
   return Duration(std::clamp(drawn, low, high));
 }

@@ -1,6 +1,7 @@
 // How long the BMC side takes: fixed, uniform or log-uniform, per command if wanted.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <utility>
@@ -17,8 +18,13 @@ struct Latency {
   Shape shape = Shape::kFixed;
   Duration min{0};
   Duration max{0};  // ignored by kFixed
-  Duration draw(Random& random) const;
+  Duration draw(Random& random) const {
+    return shape == Shape::kFixed ? std::max(min, Duration(0)) : draw_from_range(random);
+  }
   bool operator==(const Latency&) const = default;
+
+ private:
+  Duration draw_from_range(Random& random) const;
 };
 
 // Two kinds of waiting: between two accesses of the BMC to its own registers, and between a whole request

@@ -41,10 +41,9 @@ constexpr uint8_t kAttention = kB2hAtn | kSmsAtn;
 const BitTable& ctrl_rules() { return kCtrlRules; }
 const BitTable& int_mask_rules() { return kIntMaskRules; }
 
-uint8_t Registers::read(Face face, uint16_t offset) {
+uint8_t Registers::read(Face face, uint16_t offset) const {
   switch (offset) {
     case kCtrl: return static_cast<uint8_t>(ctrl_ & kCtrlMasks.of(face).seen);
-    case kBuffer: return (face == Face::kHost ? to_host_ : to_bmc_).read();
     case kIntMask: return static_cast<uint8_t>(int_mask_ & kIntMaskMasks.of(face).seen);
     default: return 0xff;
   }
@@ -53,7 +52,6 @@ uint8_t Registers::read(Face face, uint16_t offset) {
 void Registers::write(Face face, uint16_t offset, uint8_t value) {
   switch (offset) {
     case kCtrl: return write_ctrl(face, value);
-    case kBuffer: return (face == Face::kHost ? to_bmc_ : to_host_).write(value);
     case kIntMask: return write_int_mask(face, value);
     default: return;
   }

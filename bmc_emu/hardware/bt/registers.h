@@ -51,11 +51,21 @@ class Registers {
   static constexpr bool acknowledges(bool is_write, uint16_t offset) {
     return is_write && offset == registers::bt::kIntMask;
   }
+  // What an access there does is seen in no flag and on no line.
+  static constexpr bool changes_no_flag(uint16_t offset) { return offset == registers::bt::kBuffer; }
 
-  uint8_t host_read(uint16_t offset) { return read(Face::kHost, offset); }
-  void host_write(uint16_t offset, uint8_t value) { write(Face::kHost, offset, value); }
-  uint8_t bmc_read(uint16_t offset) { return read(Face::kBmc, offset); }
-  void bmc_write(uint16_t offset, uint8_t value) { write(Face::kBmc, offset, value); }
+  uint8_t host_read(uint16_t offset) {
+    return offset == registers::bt::kBuffer ? to_host_.read() : read(Face::kHost, offset);
+  }
+  void host_write(uint16_t offset, uint8_t value) {
+    offset == registers::bt::kBuffer ? to_bmc_.write(value) : write(Face::kHost, offset, value);
+  }
+  uint8_t bmc_read(uint16_t offset) {
+    return offset == registers::bt::kBuffer ? to_bmc_.read() : read(Face::kBmc, offset);
+  }
+  void bmc_write(uint16_t offset, uint8_t value) {
+    offset == registers::bt::kBuffer ? to_host_.write(value) : write(Face::kBmc, offset, value);
+  }
   // A 0 bit never changes anything in BT_CTRL, so a mask is nothing new here.
   void bmc_update(uint16_t offset, uint8_t mask, uint8_t value) {
     bmc_write(offset, offset == registers::bt::kBuffer ? value : static_cast<uint8_t>(value & mask));
@@ -84,7 +94,8 @@ class Registers {
   bool valid() const;
 
  private:
-  uint8_t read(Face face, uint16_t offset);
+  // Of the others.
+  uint8_t read(Face face, uint16_t offset) const;
   void write(Face face, uint16_t offset, uint8_t value);
   void write_ctrl(Face face, uint8_t value);
   void write_int_mask(Face face, uint8_t value);

@@ -1,5 +1,8 @@
 #include "bmc_emu/hardware/bt/state_machine.h"
 
+#include <algorithm>
+#include <array>
+#include <span>
 #include <utility>
 
 #include "proto/registers/away.h"
@@ -54,6 +57,44 @@ uint8_t StateMachine::reply_byte(size_t index) const {
   return index == 1 ? static_cast<uint8_t>(seq_ + reply_fault_.sequence_add) : output_[index - 1];
 }
 
+// A frame, out of the buffer or into it.
+size_t StateMachine::run_on(size_t max, Instant now, Duration apart) {
+  std::array<uint8_t, kFrameBytesMax> run;
+  size_t n = 0;
+  const bool writes = phase_ == Phase::kWriteLength || phase_ == Phase::kWriteBytes;
+  while (n < max && in_run()) {
+    uint8_t& byte = run[n++];
+    switch (phase_) {
+      case Phase::kReadLength:
+        length_ = byte = registers_.bmc_read(kBuffer);
+        input_.clear();
+        input_.reserve(length_);
+        phase_ = length_ >= kRequestLengthMin && registers_.host_bytes_written() == length_ + size_t{1}
+                     ? Phase::kReadBytes
+                     : Phase::kClearBusy;
+        break;
+      case Phase::kReadBytes:
+        byte = registers_.bmc_read(kBuffer);
+        input_.push_back(byte);
+        if (input_.size() == length_) phase_ = Phase::kClearBusy;
+        break;
+      case Phase::kWriteLength:
+        byte = reply_fault_.lies ? reply_fault_.length_byte : static_cast<uint8_t>(output_.size() + 1);
+        registers_.bmc_write(kBuffer, byte);
+        sent_ = 0;
+        phase_ = Phase::kWriteBytes;
+        break;
+      default:
+        byte = reply_byte(sent_);
+        registers_.bmc_write(kBuffer, byte);
+        if (++sent_ == output_.size() + 1) phase_ = Phase::kSetB2h;
+        break;
+    }
+  }
+  trace_run(Face::kBmc, writes, kBuffer, ByteView(run).first(n), now, apart);
+  return n;
+}
+
 std::optional<TakenRequest> StateMachine::work(Instant now) {
   switch (phase_) {
     case Phase::kIdle: look(now); break;
@@ -70,16 +111,9 @@ std::optional<TakenRequest> StateMachine::work(Instant now) {
       phase_ = Phase::kReadLength;
       break;
     case Phase::kReadLength:
-      length_ = bmc_read(kBuffer, now);
-      input_.clear();
-      phase_ = length_ >= kRequestLengthMin && registers_.host_bytes_written() == length_ + size_t{1}
-                   ? Phase::kReadBytes
-                   : Phase::kClearBusy;
-      break;
     case Phase::kReadBytes:
-      input_.push_back(bmc_read(kBuffer, now));
-      if (input_.size() == length_) phase_ = Phase::kClearBusy;
-      break;
+    case Phase::kWriteLength:
+    case Phase::kWriteBytes: run_on(1, now, Duration(0)); break;
     case Phase::kClearBusy: {
       bmc_write(kCtrl, kBBusy, now);
       phase_ = Phase::kIdle;
@@ -92,15 +126,6 @@ std::optional<TakenRequest> StateMachine::work(Instant now) {
     case Phase::kRewindWrite:
       bmc_write(kCtrl, kClrWrPtr, now);
       phase_ = Phase::kWriteLength;
-      break;
-    case Phase::kWriteLength:
-      bmc_write(kBuffer, reply_fault_.lies ? reply_fault_.length_byte : static_cast<uint8_t>(output_.size() + 1), now);
-      sent_ = 0;
-      phase_ = Phase::kWriteBytes;
-      break;
-    case Phase::kWriteBytes:
-      bmc_write(kBuffer, reply_byte(sent_), now);
-      if (++sent_ == output_.size() + 1) phase_ = Phase::kSetB2h;
       break;
     case Phase::kSetB2h:
       bmc_write(kCtrl, kB2hAtn, now);

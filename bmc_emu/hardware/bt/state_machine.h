@@ -26,9 +26,9 @@ enum class Phase : uint8_t {
   kSetB2h,        // CTRL B2H_ATN
 };
 
-class StateMachine final : public Actor<Registers> {
+class StateMachine final : public Actor<Registers, StateMachine> {
  public:
-  using Actor<Registers>::Actor;
+  using Actor::Actor;
 
   registers::InterfaceKind kind() const override { return registers::InterfaceKind::kBt; }
   // Length is one byte and counts Seq besides the message.
@@ -36,21 +36,26 @@ class StateMachine final : public Actor<Registers> {
   size_t response_bytes_max() const override { return registers::bt::kFrameBytesMax - 2; }
   bool take_hardware_reset_request() override;
   TransferPhase transfer_phase() const override;
-  bool in_burst() const override { return phase_ == Phase::kReadBytes || phase_ == Phase::kWriteBytes; }
 
  private:
-  std::optional<TakenRequest> work(Instant now) override;
-  void begin_reply(Instant now) override { look(now); }
-  void fail_transfer() override;
-  bool in_sequence() const override { return phase_ != Phase::kIdle; }
-  bool has_work() const override;
-  bool side_band_differs() const override { return side_band() != 0; }
-  void carry_side_band(Instant now) override;
-  void attention_changed() override { attention_raise_ = attention_wanted_; }
-  void enter_offline(Instant now) override;
-  void leave_offline(Instant now) override;
-  void save_state(Writer& out) override { visit(out); }
-  void load_state(Reader& in) override;
+  friend class Actor<Registers, StateMachine>;
+  std::optional<TakenRequest> work(Instant now);
+  void begin_reply(Instant now) { look(now); }
+  void fail_transfer();
+  bool in_sequence() const { return phase_ != Phase::kIdle; }
+  bool in_run() const {
+    return phase_ == Phase::kReadLength || phase_ == Phase::kReadBytes || phase_ == Phase::kWriteLength ||
+           phase_ == Phase::kWriteBytes;
+  }
+  size_t run_on(size_t max, Instant now, Duration apart);
+  bool has_work() const;
+  bool side_band_differs() const { return side_band() != 0; }
+  void carry_side_band(Instant now);
+  void attention_changed() { attention_raise_ = attention_wanted_; }
+  void enter_offline(Instant now);
+  void leave_offline(Instant now);
+  void save_state(Writer& out) { visit(out); }
+  void load_state(Reader& in);
   template <class A>
   void visit(A& a) {
     a.enumeration(phase_, Phase::kSetB2h);

@@ -28,6 +28,8 @@ class Registers {
   static constexpr uint8_t kAttentionFlag = registers::kcs::kSmsAtn;
   static constexpr bool kHostClearsAttention = false;
   static constexpr bool acknowledges(bool is_write, uint16_t) { return !is_write; }
+  // What an access there does is seen in no flag and on no line.
+  static constexpr bool changes_no_flag(uint16_t) { return false; }
 
   // Host face: offset 0 reads Data_Out, writes Data_In; offset 1 reads status, writes the command register. Elsewhere
   // nobody answers: reads are FF. A write while IBF is 1 overwrites what the BMC has not taken: Data_In and the

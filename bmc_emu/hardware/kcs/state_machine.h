@@ -32,9 +32,9 @@ enum class Operation : uint8_t {
   kReadDiscard,   // IDR, whatever it is
 };
 
-class StateMachine final : public Actor<Registers> {
+class StateMachine final : public Actor<Registers, StateMachine> {
  public:
-  using Actor<Registers>::Actor;
+  using Actor::Actor;
 
   registers::InterfaceKind kind() const override { return registers::InterfaceKind::kKcs; }
   size_t request_bytes_max() const override { return ipmi::kMessageBytesMax; }
@@ -42,23 +42,24 @@ class StateMachine final : public Actor<Registers> {
   TransferPhase transfer_phase() const override;
 
  private:
+  friend class Actor<Registers, StateMachine>;
   struct Planned {
     Operation operation = Operation::kSetState;
     uint8_t value = 0;
   };
 
-  std::optional<TakenRequest> work(Instant now) override;
-  void begin_reply(Instant now) override;
-  bool in_sequence() const override { return planned_count_ != 0; }
-  bool has_work() const override;
+  std::optional<TakenRequest> work(Instant now);
+  void begin_reply(Instant now);
+  bool in_sequence() const { return planned_count_ != 0; }
+  bool has_work() const;
   bool repeat_may_begin() const;
-  bool side_band_differs() const override;
-  void carry_side_band(Instant now) override;
-  void enter_offline(Instant now) override;
-  void leave_offline(Instant now) override;
-  void forget_cut() override { cut_ = false; }
-  void save_state(Writer& out) override { visit(out); }
-  void load_state(Reader& in) override;
+  bool side_band_differs() const;
+  void carry_side_band(Instant now);
+  void enter_offline(Instant now);
+  void leave_offline(Instant now);
+  void forget_cut() { cut_ = false; }
+  void save_state(Writer& out) { visit(out); }
+  void load_state(Reader& in);
   template <class A>
   void visit(A& a);
 
@@ -68,7 +69,7 @@ class StateMachine final : public Actor<Registers> {
   void on_status(uint8_t status);
   void on_command(uint8_t code);
   void on_read_code(uint8_t code, Instant now);
-  void fail_transfer() override;
+  void fail_transfer();
   void force_abort();
   void forget_transfer();
 

@@ -24,6 +24,8 @@ class Registers {
   static constexpr bool acknowledges(bool is_write, uint16_t offset) {
     return !is_write && offset == registers::smic::kFlags;
   }
+  // What an access there does is seen in no flag and on no line.
+  static constexpr bool changes_no_flag(uint16_t) { return false; }
 
   // Host face: offset 0 data, offset 1 reads the status code and writes the control code, offset 2 flags. Elsewhere
   // nobody answers: reads are FF.

@@ -21,9 +21,9 @@ enum class Phase : uint8_t {
 // The access that comes next while a control code is being handled.
 enum class Operation : uint8_t { kNone, kReadData, kWriteData, kWriteStatus, kFinish };
 
-class StateMachine final : public Actor<Registers> {
+class StateMachine final : public Actor<Registers, StateMachine> {
  public:
-  using Actor<Registers>::Actor;
+  using Actor::Actor;
 
   registers::InterfaceKind kind() const override { return registers::InterfaceKind::kSmic; }
   size_t request_bytes_max() const override { return registers::smic::kMessageBytesMax; }
@@ -31,16 +31,17 @@ class StateMachine final : public Actor<Registers> {
   TransferPhase transfer_phase() const override;
 
  private:
-  std::optional<TakenRequest> work(Instant now) override;
-  void begin_reply(Instant now) override;
-  bool in_sequence() const override { return operation_ != Operation::kNone; }
-  bool has_work() const override;
-  bool side_band_differs() const override;
-  void carry_side_band(Instant now) override;
-  void enter_offline(Instant now) override;
-  void leave_offline(Instant now) override;
-  void save_state(Writer& out) override { visit(out); }
-  void load_state(Reader& in) override;
+  friend class Actor<Registers, StateMachine>;
+  std::optional<TakenRequest> work(Instant now);
+  void begin_reply(Instant now);
+  bool in_sequence() const { return operation_ != Operation::kNone; }
+  bool has_work() const;
+  bool side_band_differs() const;
+  void carry_side_band(Instant now);
+  void enter_offline(Instant now);
+  void leave_offline(Instant now);
+  void save_state(Writer& out) { visit(out); }
+  void load_state(Reader& in);
   template <class A>
   void visit(A& a) {
     a.enumeration(phase_, Phase::kReading);
@@ -54,7 +55,7 @@ class StateMachine final : public Actor<Registers> {
   void refuse(registers::smic::ErrorCode code);
   void send_next(uint8_t status);
   void forget_transfer();
-  void fail_transfer() override;
+  void fail_transfer();
   uint8_t ready_flags() const;
 
   Phase phase_ = Phase::kIdle;
