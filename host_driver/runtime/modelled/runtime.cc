@@ -226,7 +226,7 @@ void ask(const JobPointer& job, Instant deadline) {
     job->task = &w.start_task(std::move(name), [job] { run(job); }, World::Kind::kDaemon);
     return;
   }
-  w.wake_all(job.get());
+  w.wake(*job->task, job.get());
 }
 
 bool take_away(Job& job) {
@@ -241,7 +241,7 @@ bool cancel(const JobPointer& job, bool wait, const Site& site) {
   if (!w) return false;
   w->point(site);
   const bool was = take_away(*job);
-  if (was && job->task) w->wake_all(job.get());  // its deadline has gone
+  if (was && job->task) w->wake(*job->task, job.get());  // its deadline has gone
   if (!wait || (job->running && job->runner == w->self_id())) return was;
   while (job->running) {
     w->block(&job->running, "a callback's end", site, kNever);

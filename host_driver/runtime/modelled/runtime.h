@@ -67,7 +67,7 @@ class Atomic {
   T fetch_and(T v, std::memory_order order, Here at = {}) {
     return value(location_.update(order, at, [&](uint64_t old) { return bits(static_cast<T>(value(old) & v)); }));
   }
-  // For what is only shown: no scheduling point, always the newest.
+  // For what is only shown, or what only the caller stores: no scheduling point, always the newest.
   T peek() const { return value(location_.newest()); }
 
  private:

@@ -34,7 +34,7 @@ std::string text_of(Duration d) {
 
 }  // namespace
 
-thread_local World* World::current_ = nullptr;
+constinit thread_local World* World::current_ = nullptr;
 ChoiceBook World::no_book_;
 
 World::World(Director& director, WorldOptions options, StoryFunction story)
@@ -138,12 +138,7 @@ void World::tell(Side side, std::string text) {
 
 // ---- scheduling ----------------------------------------------------------------------------------------------------
 
-uint32_t World::choose(Choice kind, uint32_t n, const Site& site) {
-  if (n < 2 || quiet_) return 0;
-  if (kind != Choice::kTask && book_->passes(kind, n, site)) {
-    note(0);
-    return 0;
-  }
+uint32_t World::ask_director(Choice kind, uint32_t n, const Site& site) {
   const uint32_t picked = director_.choose(kind, n, site, {});
   note(picked);
   return picked;
@@ -182,6 +177,14 @@ void World::decide(const Site& site) {
   block(nullptr, "stall", site, stall_until(picked - tasks));
 }
 
+// Which of the first n that are ready goes on.
+uint32_t World::pick_ready(uint32_t n, const Site& site) {
+  if (n < 2 || book_->passes_task(false, n, site)) return 0;
+  ids_.clear();
+  for (uint32_t i = 0; i < n; ++i) ids_.push_back(ready_[i]->id);
+  return director_.choose(Choice::kTask, n, site, ids_);
+}
+
 void World::switch_away(const Site& site) {
   for (;;) {
     if (++steps_ > options_.steps_max) no_end();
@@ -192,13 +195,7 @@ void World::switch_away(const Site& site) {
       wake_due();
       continue;
     }
-    uint32_t picked = 0;
-    const auto n = static_cast<uint32_t>(ready_.size());
-    if (n > 1 && !book_->passes_task(false, n, site)) {
-      ids_.clear();
-      for (Task* t : ready_) ids_.push_back(t->id);
-      picked = director_.choose(Choice::kTask, n, site, ids_);
-    }
+    const uint32_t picked = pick_ready(static_cast<uint32_t>(ready_.size()), site);
     Task* next = ready_[picked];
     ready_.erase(ready_.begin() + picked);
     note(site.hash + picked);
@@ -218,6 +215,7 @@ void World::run_task(Task& next) {
 }
 
 void World::make_ready(Task& task) {
+  if (task.state == Task::State::kBlocked) --waiters_[slot_of(task.waits_on)];
   task.state = Task::State::kReady;
   task.wake_at = kNever;
   if (!task.frozen) ready_.push_back(&task);
@@ -254,13 +252,7 @@ void World::yield(const Site& site) {
   }
   ready_.push_back(running_);
   // Not to itself: it has nothing to do.
-  uint32_t picked = 0;
-  const auto others = static_cast<uint32_t>(ready_.size() - 1);
-  if (others > 1 && !book_->passes_task(false, others, site)) {
-    ids_.clear();
-    for (uint32_t i = 0; i < others; ++i) ids_.push_back(ready_[i]->id);
-    picked = director_.choose(Choice::kTask, others, site, ids_);
-  }
+  const uint32_t picked = pick_ready(static_cast<uint32_t>(ready_.size() - 1), site);
   Task* next = ready_[picked];
   ready_.erase(ready_.begin() + picked);
   note(site.hash + picked);
@@ -289,6 +281,7 @@ bool World::block(const void* on, std::string_view what, const Site& site, Insta
   const bool answers = calls_ && !t.in_calls;  // otherwise it stands inside of a cross-call, at a spin lock
   if (answers) fall_asleep(t);
   t.state = Task::State::kBlocked;
+  ++waiters_[slot_of(on)];
   t.waits_on = on;
   t.waits_for = what;
   t.waits_at = site;
@@ -303,7 +296,7 @@ bool World::block(const void* on, std::string_view what, const Site& site, Insta
   return woken;
 }
 
-void World::wake_all(const void* on) {
+void World::wake_waiters(const void* on) {
   bool timed = false;
   for (auto& t : tasks_) {
     if (t->state != Task::State::kBlocked || t->waits_on != on || !on) continue;
@@ -321,10 +314,7 @@ void World::wake_one(const void* on) {
   if (ids_.empty()) return;
   uint32_t picked = 0;
   if (ids_.size() > 1) picked = choose(Choice::kData, static_cast<uint32_t>(ids_.size()), Site("who is woken"));
-  Task& t = *tasks_[ids_[picked]];
-  const bool timed = t.wake_at != kNever;
-  make_ready(t);
-  if (timed) find_next_wake();
+  wake(*tasks_[ids_[picked]], on);
 }
 
 void World::wake(Task& task, const void* on) {
@@ -405,8 +395,10 @@ void World::check_end() {
 // ---- memory --------------------------------------------------------------------------------------------------------
 
 Clocks* World::new_clocks() {
-  if (clocks_used_ % kClocksPerBlock == 0) clock_blocks_.push_back(std::make_unique<Clocks[]>(kClocksPerBlock));
-  return &clock_blocks_.back()[clocks_used_++ % kClocksPerBlock];
+  if (clocks_used_ % kClocksPerBlock == 0) clock_blocks_.push_back(std::unique_ptr<Clocks[]>(new Clocks[kClocksPerBlock]));
+  Clocks* clocks = &clock_blocks_.back()[clocks_used_++ % kClocksPerBlock];
+  clocks->at.fill(0);
+  return clocks;
 }
 
 History* World::new_history() {
@@ -432,17 +424,6 @@ void World::combine(Clocks* into, const Stamp& stamp) {
   into->at[stamp.task] = std::max(into->at[stamp.task], stamp.epoch);
 }
 
-Stamp World::release() {
-  Task& t = *running_;
-  t.known_shared = true;
-  return {t.known, t.id, t.epoch++};
-}
-
-void World::acquire(const Stamp& stamp) {
-  if (!stamp.known || knows(stamp.task, stamp.epoch)) return;
-  combine(own_known(*running_), stamp);
-}
-
 void World::fence(std::memory_order order) {
   Task& t = *running_;
   if (acquires(order) && t.seen) {
@@ -457,71 +438,46 @@ void World::fence(std::memory_order order) {
   if (releases(order)) t.fence = release();
 }
 
-Location::Location(uint64_t value) : value_(value) {
-  if (World::current()) in_world();
+void World::remember(const Stamp& stamp) {
+  Task& t = *running_;
+  if (!t.seen) t.seen = new_clocks();
+  combine(t.seen, stamp);
 }
 
-bool Location::in_world() const {
-  World* w = World::current();
-  if (!w) return false;
-  if (run_ != w->run_id()) {
-    auto& self = const_cast<Location&>(*this);
-    self.run_ = w->run_id();
-    self.owner_ = w->self_id();
-    self.history_ = nullptr;
-    self.has_previous_ = false;
-    self.epoch_ = w->self().epoch;
-    self.release_ = {};
-    self.seen_by_all_ = w->now() + kSeenWithin;
-  }
-  return true;
+Location::Location(uint64_t value) {
+  newest_.value = value;
+  enter_run();
 }
 
 History& Location::history() const {
   if (history_) return *history_;
-  World& w = *World::current();
-  history_ = w.new_history();
+  history_ = World::current()->new_history();
   History& h = *history_;
   h.newest = 0;
-  h.kept = 1;
-  auto put = [&](uint64_t n, uint64_t value, uint32_t epoch, const Stamp& stamp) {
-    Store& s = h.at(n);
-    s.value = value;
-    s.release = stamp;
-    s.writer = owner_;
-    s.seq_cst = false;
-    s.seen_by_all = kNever;  // where it is not the newest, that one decides
+  h.kept = 0;
+  auto put = [&](const Plain& plain, Instant seen_by_all) {
+    Store& s = h.at(h.newest += h.kept);
+    ++h.kept;
+    s.value = plain.value;
+    s.release = plain.release;
+    s.writer = plain.writer;
+    s.seq_cst = plain.seq_cst;
+    s.seen_by_all = seen_by_all;
     s.seen.fill(kUnseen);
-    s.seen[owner_] = epoch;
+    s.seen[plain.writer] = plain.epoch;
   };
-  if (has_previous_) {
-    put(0, previous_, previous_epoch_, previous_release_);
-    h.newest = 1;
-    h.kept = 2;
-  }
-  put(h.newest, value_, epoch_, release_);
-  h.at(h.newest).seen_by_all = seen_by_all_;
+  if (previous_.there) put(previous_, kNever);  // where it is not the newest, that one decides
+  put(newest_, newest_.seen_by_all);
   return h;
 }
 
-uint64_t Location::load(std::memory_order order, const Site& site) const {
-  if (!in_world()) return value_;
-  World& w = *World::current();
-  w.point(site);
+uint64_t Location::load_any(World& w, std::memory_order order, const Site& site) const {
   Task& t = w.self();
-  if (!history_ && owner_ == t.id) return value_;
   History& h = history();
   const uint32_t picked = h.kept > 1 && h.at(h.newest).seen[t.id] == kUnseen ? pick_store(h, order, site) : 0;
   Store& s = h.at(h.newest - picked);
   if (s.seen[t.id] == kUnseen) s.seen[t.id] = t.epoch;
-  if (s.release.known) {
-    if (acquires(order)) {
-      w.acquire(s.release);
-    } else if (!w.knows(s.release.task, s.release.epoch)) {
-      if (!t.seen) t.seen = w.new_clocks();
-      w.combine(t.seen, s.release);
-    }
-  }
+  take(w, order, s.release);
   return s.value;
 }
 
@@ -548,69 +504,62 @@ uint32_t Location::pick_store(History& h, std::memory_order order, const Site& s
 }
 
 void Location::store(uint64_t value, std::memory_order order, const Site& site) {
-  if (!in_world()) {
-    value_ = value;
-    return;
-  }
-  World::current()->point(site);
+  if (World* w = enter_run()) w->point(site);
   put(value, order, false);
 }
 
-bool Location::begin_update(const Site& site) const {
-  if (!in_world()) return false;
-  World& w = *World::current();
-  w.point(site);
-  if (!history_ && owner_ != w.self_id()) history();
-  return true;
+// The newest value: a read-modify-write reads no other.
+uint64_t Location::begin_update(std::memory_order order, const Site& site) {
+  if (World* w = enter_run()) {
+    w->point(site);
+    acquire_newest(*w, order);
+  }
+  return newest_.value;
 }
 
-void Location::acquire_newest(std::memory_order order) const {
-  if (!history_) return;
-  World& w = *World::current();
-  Task& t = w.self();
-  Store& s = history_->at(history_->newest);
-  if (s.seen[t.id] == kUnseen) s.seen[t.id] = t.epoch;
-  if (!s.release.known) return;
-  if (acquires(order)) {
-    w.acquire(s.release);
-  } else if (!w.knows(s.release.task, s.release.epoch)) {
-    if (!t.seen) t.seen = w.new_clocks();
-    w.combine(t.seen, s.release);
+void Location::acquire_newest(World& w, std::memory_order order) {
+  if (!history_ && ordered(w)) {
+    take(w, order, newest_.release);
+    return;
   }
+  Task& t = w.self();
+  Store& s = history().at(history_->newest);
+  if (s.seen[t.id] == kUnseen) s.seen[t.id] = t.epoch;
+  take(w, order, s.release);
 }
 
 void Location::put(uint64_t value, std::memory_order order, bool update) {
-  World& w = *World::current();
-  Task& t = w.self();
+  World* const w = World::current();
+  if (!w) {
+    newest_.value = value;
+    return;
+  }
+  Task& t = w->self();
+  if (!history_ && !ordered(*w)) history();
   const uint32_t epoch = t.epoch;
-  Stamp stamp = releases(order) ? w.release() : t.fence;
-  if (!history_ && owner_ != t.id) history();
+  Stamp stamp = releases(order) ? w->release() : t.fence;
   if (update) {
     // A read-modify-write goes on with the release sequence.
-    const Stamp& before = history_ ? history_->at(history_->newest).release : release_;
+    const Stamp& before = history_ ? history_->at(history_->newest).release : newest_.release;
     if (before.known) {
       if (!stamp.known) {
         stamp = before;
       } else if (before.task != stamp.task && stamp.known->at[before.task] < before.epoch) {
-        Clocks* both = w.new_clocks();
+        Clocks* both = w->new_clocks();
         *both = *stamp.known;
-        w.combine(both, before);
+        w->combine(both, before);
         stamp.known = both;
       }
     }
   }
+  const bool seq_cst = order == std::memory_order_seq_cst;
+  const Instant seen_by_all = w->now() + kSeenWithin;
   if (!history_) {
-    previous_ = value_;
-    previous_epoch_ = epoch_;
-    previous_release_ = release_;
-    has_previous_ = true;
-    value_ = value;
-    epoch_ = epoch;
-    release_ = stamp;
-    seen_by_all_ = w.now() + kSeenWithin;
+    previous_ = newest_;
+    newest_ = {value, stamp, seen_by_all, epoch, t.id, seq_cst, true};
     return;
   }
-  value_ = value;
+  newest_.value = value;
   History& h = *history_;
   ++h.newest;
   if (h.kept < kStoresKept) ++h.kept;
@@ -618,28 +567,22 @@ void Location::put(uint64_t value, std::memory_order order, bool update) {
   s.value = value;
   s.release = stamp;
   s.writer = t.id;
-  s.seq_cst = order == std::memory_order_seq_cst;
-  s.seen_by_all = w.now() + kSeenWithin;
+  s.seq_cst = seq_cst;
+  s.seen_by_all = seen_by_all;
   s.seen.fill(kUnseen);
   s.seen[t.id] = epoch;
 }
 
 bool Location::compare_exchange(uint64_t& expected, uint64_t desired, std::memory_order success,
                                 std::memory_order failure, const Site& site) {
-  if (!begin_update(site)) {
-    if (value_ != expected) {
-      expected = value_;
-      return false;
-    }
-    value_ = desired;
-    return true;
-  }
-  if (value_ != expected) {
-    acquire_newest(failure);
-    expected = value_;
+  World* w = enter_run();
+  if (w) w->point(site);
+  const bool equal = newest_.value == expected;
+  if (w) acquire_newest(*w, equal ? success : failure);
+  if (!equal) {
+    expected = newest_.value;
     return false;
   }
-  acquire_newest(success);
   put(desired, success, true);
   return true;
 }
@@ -713,9 +656,8 @@ bool World::lock_leads_to(uint16_t from, uint16_t to) const {
   return false;
 }
 
-void World::locked(uint16_t lock, const Site& site) {
-  auto& held = running_->locks;
-  for (uint16_t h : held) {
+void World::check_order(uint16_t lock, const Site& site) {
+  for (uint16_t h : running_->locks) {
     auto& after = locks_[h].after;
     if (std::find(after.begin(), after.end(), lock) != after.end()) continue;
     if (lock_leads_to(lock, h)) {
@@ -724,16 +666,6 @@ void World::locked(uint16_t lock, const Site& site) {
                                 "; elsewhere they are taken the other way round");
     }
     after.push_back(lock);
-  }
-  held.push_back(lock);
-}
-
-void World::unlocked(uint16_t lock) {
-  auto& held = running_->locks;
-  for (size_t i = held.size(); i-- > 0;) {
-    if (held[i] != lock) continue;
-    held.erase(held.begin() + static_cast<std::ptrdiff_t>(i));
-    return;
   }
 }
 

@@ -101,7 +101,9 @@ struct History {
   Store& at(uint64_t n) { return ring[n % kStoreSlots]; }
 };
 
-// An atomic variable. Until a second task touches it, it needs no history: only the newest store and the one before.
+// An atomic variable. As long as every access is ordered after the newest store, it needs no history: only that store and the
+// one before, for the first access that is not.
+class World;
 class Location {
  public:
   explicit Location(uint64_t value);
@@ -113,44 +115,42 @@ class Location {
   // f(old) is stored.
   template <class F>
   uint64_t update(std::memory_order order, const Site& site, F f) {
-    uint64_t old = 0;
-    if (begin_update(site)) {
-      old = newest();
-      acquire_newest(order);
-      put(f(old), order, true);
-    } else {
-      old = value_;
-      value_ = f(old);
-    }
+    const uint64_t old = begin_update(order, site);
+    put(f(old), order, true);
     return old;
   }
   bool compare_exchange(uint64_t& expected, uint64_t desired, std::memory_order success, std::memory_order failure,
                         const Site& site);
-  uint64_t newest() const { return value_; }
+  uint64_t newest() const { return newest_.value; }
 
  private:
+  struct Plain {
+    uint64_t value = 0;
+    Stamp release;
+    Instant seen_by_all{};
+    uint32_t epoch = 0;
+    TaskId writer = 0;
+    bool seq_cst = false;
+    bool there = true;
+  };
   static uint32_t pick_store(History& h, std::memory_order order, const Site& site);
-  bool begin_update(const Site& site) const;
-  void acquire_newest(std::memory_order order) const;
+  World* enter_run() const;
+  // Whether the running task knows of the newest store, so that nothing older is left to it.
+  bool ordered(const World& w) const;
+  uint64_t load_any(World& w, std::memory_order order, const Site& site) const;
+  uint64_t begin_update(std::memory_order order, const Site& site);
+  static void take(World& w, std::memory_order order, const Stamp& stamp);
+  void acquire_newest(World& w, std::memory_order order);
   void put(uint64_t value, std::memory_order order, bool update);
-  bool in_world() const;
   History& history() const;
 
-  uint64_t value_;  // of the newest store
-  uint64_t previous_ = 0;
+  mutable Plain newest_;  // its value is right also where there is a history
+  mutable Plain previous_;
   mutable History* history_ = nullptr;
   mutable uint64_t run_ = 0;  // that the rest belongs to
-  mutable TaskId owner_ = 0;
-  bool has_previous_ = false;
-  uint32_t epoch_ = 0;  // of the newest store, and of the one before
-  uint32_t previous_epoch_ = 0;
-  Instant seen_by_all_{};  // the newest store
-  Stamp release_;
-  Stamp previous_release_;
 };
 
 // Plain data that several tasks touch: the race detector's.
-class World;
 class Guarded {
  public:
   void read(const Site& site) const;
@@ -200,24 +200,21 @@ class World {
   uint64_t run_id() const { return run_id_; }
 
   // Ends the run. From a task.
-  [[noreturn]] void violate(std::string_view oracle, std::string sentence);
+  [[noreturn, gnu::cold]] void violate(std::string_view oracle, std::string sentence);
   // The same without a violation: there is nothing left to see. What is left unended is left on purpose.
   [[noreturn]] void stop() { finish(); }
   bool wants_story() const { return static_cast<bool>(story_); }
-  void tell(Side side, std::string text);
+  [[gnu::cold]] void tell(Side side, std::string text);
   void note(uint64_t value) { hash_ = (hash_ ^ value) * 1099511628211ull; }
 
   // ---- for rt
-  // A scheduling point.
-  void point(const Site& site) {
+  // A scheduling point. Once in the program: what runs in a transaction is more than the instruction cache holds.
+  [[gnu::noinline]] void point(const Site& site) {
     if (quiet_) return;
     if (++steps_ > options_.steps_max) no_end();
     if (!ready_.empty() || next_wake_ != kNever) {
-      const bool alone = ready_.empty();
-      if (!alone || options_.stalls) {
-        const uint32_t n = static_cast<uint32_t>(ready_.size()) + 1 + stalls_;
-        if (!book_->passes_task(alone, n, site)) decide(site);
-      }
+      const uint32_t n = static_cast<uint32_t>(ready_.size()) + 1 + stalls_;
+      if (n > 1 && !book_->passes_task(ready_.empty(), n, site)) decide(site);
     }
     if (calls_) run_calls();
   }
@@ -231,12 +228,21 @@ class World {
   // Until woken; false when the deadline has passed first.
   bool block(const void* on, std::string_view what, const Site& site, Instant deadline);
   // Those blocked on it, or the first of them, become ready.
-  void wake_all(const void* on);
+  void wake_all(const void* on) {
+    if (waiters_[slot_of(on)] != 0) wake_waiters(on);
+  }
   void wake_one(const void* on);
   // Of those blocked on it, this one.
   void wake(Task& task, const void* on);
   bool anybody_waits(const void* on) const;
-  uint32_t choose(Choice kind, uint32_t n, const Site& site);
+  uint32_t choose(Choice kind, uint32_t n, const Site& site) {
+    if (n < 2 || quiet_) return 0;
+    if (kind != Choice::kTask && book_->passes(kind, n, site)) {
+      note(0);
+      return 0;
+    }
+    return ask_director(kind, n, site);
+  }
   // Until when a stall begun now lasts.
   Instant stall_until(uint32_t index) const;
 
@@ -248,8 +254,16 @@ class World {
   TaskId self_id() const { return running_->id; }
 
   // Memory.
-  Stamp release();
-  void acquire(const Stamp& stamp);
+  Stamp release() {
+    Task& t = *running_;
+    t.known_shared = true;
+    return {t.known, t.id, t.epoch++};
+  }
+  void acquire(const Stamp& stamp) {
+    if (stamp.known && !knows(stamp.task, stamp.epoch)) combine(own_known(*running_), stamp);
+  }
+  // For the running task's next acquire fence.
+  void remember(const Stamp& stamp);
   void fence(std::memory_order order);
   // Whether the running task knows of the epoch.
   bool knows(TaskId task, uint32_t epoch) const {
@@ -259,8 +273,19 @@ class World {
 
   // Locks, for their order.
   uint16_t new_lock(const Site& first_use);
-  void locked(uint16_t lock, const Site& site);
-  void unlocked(uint16_t lock);
+  void locked(uint16_t lock, const Site& site) {
+    auto& held = running_->locks;
+    if (!held.empty()) check_order(lock, site);
+    held.push_back(lock);
+  }
+  void unlocked(uint16_t lock) {
+    auto& held = running_->locks;
+    if (!held.empty() && held.back() == lock) {
+      held.pop_back();
+    } else {
+      std::erase(held, lock);
+    }
+  }
 
   // Tracked objects.
   uint32_t track(std::string_view kind);
@@ -287,7 +312,14 @@ class World {
  private:
   friend class Location;
 
+  uint32_t ask_director(Choice kind, uint32_t n, const Site& site);
   void decide(const Site& site);
+  uint32_t pick_ready(uint32_t n, const Site& site);
+  void wake_waiters(const void* on);
+  static size_t slot_of(const void* on) {
+    const auto at = reinterpret_cast<uintptr_t>(on);
+    return (at >> 4 ^ at >> 10) % kWaiterSlots;
+  }
   void switch_away(const Site& site);
   void run_task(Task& next);
   void make_ready(Task& task);
@@ -302,7 +334,7 @@ class World {
   void fall_asleep(Task& task);
   void wake_up(Task& task);
   void park_if_panicking(Task& task);
-  void run_calls();
+  [[gnu::cold]] void run_calls();
   [[noreturn]] void finish();
   [[noreturn]] void no_end();
   [[noreturn]] void deadlock();
@@ -313,7 +345,7 @@ class World {
   std::string who_waits() const;
   static void task_main(void* argument);
 
-  static thread_local World* current_;
+  static constinit thread_local World* current_;
 
   Director& director_;
   static ChoiceBook no_book_;  // of a director who wants to be asked always: nothing in it is tame, ever
@@ -327,6 +359,9 @@ class World {
   std::vector<std::unique_ptr<Task>> tasks_;
   std::vector<Task*> ready_;  // in the order in which they became so; without the one that runs
   Task* running_ = nullptr;
+  // How many tasks are blocked on what has that slot: mostly nobody waits for what somebody wakes.
+  static constexpr size_t kWaiterSlots = 256;
+  std::array<uint8_t, kWaiterSlots> waiters_{};
   Instant now_{};
   Instant next_wake_ = kNever;
   uint64_t steps_ = 0;
@@ -355,6 +390,7 @@ class World {
   };
   std::vector<Lock> locks_;
   bool lock_leads_to(uint16_t from, uint16_t to) const;
+  void check_order(uint16_t lock, const Site& site);
 
   struct TrackedObject {
     uint32_t id;
@@ -370,5 +406,39 @@ class World {
   std::vector<FaultPoint> faults_;
   std::vector<std::pair<std::string, unsigned>> marks_;
 };
+
+// ---- inline: what a run does most ----------------------------------------------------------------------------------
+
+inline World* Location::enter_run() const {
+  World* w = World::current();
+  if (w && run_ != w->run_id()) {
+    run_ = w->run_id();
+    history_ = nullptr;
+    newest_ = {newest_.value, {}, w->now() + kSeenWithin, w->self().epoch, w->self_id(), false, true};
+    previous_.there = false;
+  }
+  return w;
+}
+
+inline bool Location::ordered(const World& w) const { return w.knows(newest_.writer, newest_.epoch); }
+
+// What a load with this order takes from the store that it reads.
+inline void Location::take(World& w, std::memory_order order, const Stamp& stamp) {
+  if (!stamp.known || w.knows(stamp.task, stamp.epoch)) return;
+  if (order == std::memory_order_relaxed || order == std::memory_order_release) {
+    w.remember(stamp);
+  } else {
+    w.acquire(stamp);
+  }
+}
+
+inline uint64_t Location::load(std::memory_order order, const Site& site) const {
+  World* w = enter_run();
+  if (!w) return newest_.value;
+  w->point(site);
+  if (history_ || !ordered(*w)) return load_any(*w, order, site);
+  take(*w, order, newest_.release);
+  return newest_.value;
+}
 
 }  // namespace bmcpair::rt::inline modelled

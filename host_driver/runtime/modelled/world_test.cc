@@ -297,6 +297,39 @@ TEST(Memory, AMutexOrdersWhatIsDoneUnderIt) {
   EXPECT_GT(ends.schedules, 1u);
 }
 
+// Who holds the lock sees what was stored under it, whoever looks without it may see that or less.
+TEST(Memory, WhatIsStoredUnderALockByTurnsIsMissedOnlyByWhoDoesNotTakeIt) {
+  std::set<std::pair<int, int>> seen;
+  every_schedule([&] {
+    Mutex m;
+    Atomic<int> x(0);
+    bool a_was_there = false;
+    int first = 0, second = 0;
+    Thread a, b, c;
+    a.start("a", [&] {
+      LockGuard lock(m);
+      x.store(1, std::memory_order_relaxed);
+      a_was_there = true;
+    });
+    b.start("b", [&] {
+      LockGuard lock(m);
+      EXPECT_EQ(x.load(std::memory_order_relaxed), a_was_there ? 1 : 0);
+      if (a_was_there) x.store(2, std::memory_order_relaxed);
+    });
+    c.start("c", [&] {
+      first = x.load(std::memory_order_relaxed);
+      second = x.load(std::memory_order_relaxed);
+    });
+    a.join();
+    b.join();
+    c.join();
+    EXPECT_LE(first, second);
+    seen.insert({first, second});
+  }, 4);
+  const std::set<std::pair<int, int>> all{{0, 0}, {0, 1}, {0, 2}, {1, 1}, {1, 2}, {2, 2}};
+  EXPECT_EQ(seen, all);
+}
+
 TEST(Races, PlainDataWithoutOrderIsARaceInEverySchedule) {
   const Ends ends = every_schedule([&] {
     Shared<int> n(0);

@@ -78,7 +78,7 @@ class Atomic {
   T fetch_sub(T v, std::memory_order order) { return value_.fetch_sub(v, order); }
   T fetch_or(T v, std::memory_order order) { return value_.fetch_or(v, order); }
   T fetch_and(T v, std::memory_order order) { return value_.fetch_and(v, order); }
-  // For what is only shown: orders nothing, and a laboratory decides nothing at it.
+  // For what is only shown, or what only the caller stores: orders nothing, and a laboratory decides nothing at it.
   T peek() const { return value_.load(std::memory_order_relaxed); }
 
  private:
