@@ -274,7 +274,7 @@ struct Interface : RcuNode, rt::Tracked, SmiUpcalls, std::enable_shared_from_thi
   }
   const state_machine::Profile& profile() const;
   uint64_t counted(Statistic s) const { return statistics[static_cast<size_t>(s)].value(); }
-  void log(const std::string& line) const;
+  [[gnu::cold]] void log(const std::string& line) const;
   bool shutting_down() const { return in_shutdown.load(std::memory_order_acquire); }
 
   const std::shared_ptr<MessageHandler::Core> core;

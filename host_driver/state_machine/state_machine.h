@@ -35,7 +35,7 @@ class Trace {
  public:
   virtual ~Trace() = default;
   virtual bool wanted() const = 0;
-  virtual void line(std::string text) = 0;
+  [[gnu::cold]] virtual void line(std::string text) = 0;
   // What goes through the machine whole, whether or not steps are wanted: a request that it has taken; the BMC's answer, or
   // why there is none, with the completion code that is the driver's own.
   virtual void request(ByteView) {}

@@ -244,12 +244,14 @@ bool SystemInterface::take_machine_in_panic() {
 }
 
 void SystemInterface::on_work() {
+  std::optional<BringUpReport> report;
   {
     rt::LockGuard lock(lock_);
     if (run_to_completion_.load(std::memory_order_acquire)) return;
     pass(Source::kWork, Duration::zero());
+    report = take_report();
   }
-  report_bring_up();
+  if (report) report->tell();
 }
 
 void SystemInterface::on_timer() {
@@ -257,6 +259,7 @@ void SystemInterface::on_timer() {
   const bool later = profile_.si_arms_outside_lock;
   bool rest = false;
   Verdict verdict = Verdict::kIdle;
+  std::optional<BringUpReport> report;
   {
     rt::LockGuard lock(lock_);
     if (run_to_completion_.load(std::memory_order_acquire)) return;
@@ -269,6 +272,7 @@ void SystemInterface::on_timer() {
     count(credit < kLongTimer ? SiStatistic::kShortTimeouts : SiStatistic::kLongTimeouts);
     verdict = pass(Source::kTimer, credit);
     rest = rests(verdict);
+    report = take_report();
   }
   if (later) {
     rt::fault_point("si.timer.decided");
@@ -276,7 +280,7 @@ void SystemInterface::on_timer() {
     timer_is(false);
     if (!rest) arm_after(verdict);
   }
-  report_bring_up();
+  if (report) report->tell();
 }
 
 // From a context of the port's: only schedules.
@@ -310,7 +314,7 @@ Verdict SystemInterface::pass(Source source, Duration credit) {
     count(SiStatistic::kInterrupts);
     if (machine_ && state_ != SiState::kLinkDown) machine_->acknowledge_interrupt();
   }
-  pass_prologue(source);
+  pass_prologue(source, phase);
   if (!deliver()) return Verdict::kHosed;
   Verdict verdict = Verdict::kIdle;
   if (state_ != SiState::kHosed && state_ != SiState::kLinkDown && state_ != SiState::kStopped && !probe_waiting_) {
@@ -322,14 +326,18 @@ Verdict SystemInterface::pass(Source source, Duration credit) {
     release_machine();
     return verdict;
   }
-  unsigned idle = idle_interrupts_.load(std::memory_order_relaxed);
+  const unsigned idle_before = idle_interrupts_.peek();
+  unsigned idle = idle_before;
   if (!interrupted || progress() != before) {
     idle = 0;
   } else if (verdict == Verdict::kIdle) {
     idle = std::min(idle + 1, kIdleInterruptsMax);
   }
-  idle_interrupts_.store(idle, std::memory_order_seq_cst);
-  if (idle == 0 && interrupt_pending_.load(std::memory_order_seq_cst)) work_.schedule();
+  if (idle != idle_before) {
+    idle_interrupts_.store(idle, std::memory_order_seq_cst);
+    // One that came while they were too many for on_interrupt() to schedule anything.
+    if (idle == 0 && interrupt_pending_.load(std::memory_order_seq_cst)) work_.schedule();
+  }
   check_invariant();
   if (source != Source::kTimer || !profile_.si_arms_outside_lock) arm_after(verdict);
   InterfaceStatus next = status_now();
@@ -339,9 +347,9 @@ Verdict SystemInterface::pass(Source source, Duration credit) {
 }
 
 // Where nothing is to be driven: the link, the back-off of a hosed interface, a probe to begin or to resume.
-void SystemInterface::pass_prologue(Source source) {
+void SystemInterface::pass_prologue(Source source, Phase phase) {
   const Instant now = rt::now();
-  if (phase_.load(std::memory_order_relaxed) == Phase::kBringingUp && state_ == SiState::kStopped) {
+  if (phase == Phase::kBringingUp && state_ == SiState::kStopped) {
     begin_probe();
     return;
   }
@@ -375,7 +383,7 @@ void SystemInterface::pass_prologue(Source source) {
 // ---- one event pass (D.3) --------------------------------------------------------------------------------------------
 
 bool SystemInterface::idle_and_normal() const {
-  return state_ == SiState::kNormal && !current_.load(std::memory_order_relaxed);
+  return state_ == SiState::kNormal && !current_.peek();
 }
 
 std::optional<Verdict> SystemInterface::event_loop(Source source, Duration credit) {
@@ -389,7 +397,7 @@ std::optional<Verdict> SystemInterface::event_loop(Source source, Duration credi
   }
   if (profile_.mh_panic_resends) {
     // The proposal takes the mark away here, so not from what the loop itself starts.
-    if (SmiMessage* message = current_.load(std::memory_order_relaxed)) message->resend_on_panic = false;
+    if (SmiMessage* message = current_.peek()) message->resend_on_panic = false;
   }
   for (;;) {
     Verdict verdict;
@@ -442,7 +450,7 @@ std::optional<Verdict> SystemInterface::event_loop(Source source, Duration credi
       count(SiStatistic::kIdles);
       if (verdict == Verdict::kAttention) got_attention_ = true;
       if (state_ == SiState::kNormal) {
-        SmiMessage* current = current_.load(std::memory_order_relaxed);
+        SmiMessage* current = current_.peek();
         if (current && !current_started_) {
           // E.13: stopped between taking a message and starting it.
           if (profile_.si_waiting_cleared_before_start) {
@@ -468,7 +476,7 @@ std::optional<Verdict> SystemInterface::event_loop(Source source, Duration credi
     if (verdict == Verdict::kAttention || got_attention_) {
       got_attention_ = true;
       const bool free =
-          !profile_.si_refused_start_keeps_state || (machine_->idle() && !current_.load(std::memory_order_relaxed));
+          !profile_.si_refused_start_keeps_state || (machine_->idle() && !current_.peek());
       if (state_ == SiState::kNormal && free && rt::now() >= attention_not_before_) {
         got_attention_ = false;
         count(SiStatistic::kAttentions);
@@ -552,7 +560,7 @@ bool SystemInterface::start_next() {
 }
 
 void SystemInterface::start_current() {
-  SmiMessage* message = current_.load(std::memory_order_relaxed);
+  SmiMessage* message = current_.peek();
   const uint8_t refusal = machine_->start_transaction(ByteView(message->data, message->data_size));
   if (refusal == 0) {
     current_started_ = true;
@@ -673,7 +681,7 @@ void SystemInterface::trace_result(ByteView rsp, std::optional<ErrorCode> ours) 
 
 void SystemInterface::complete() {
   if (state_ == SiState::kNormal) {
-    SmiMessage* message = current_.load(std::memory_order_relaxed);
+    SmiMessage* message = current_.peek();
     if (!message) return;
     message->rsp_size =
         static_cast<uint16_t>(machine_->take_result(std::span<uint8_t, ipmi::kMessageBytesMax>(message->rsp)));
@@ -890,16 +898,10 @@ Status SystemInterface::bring_up() {
   return *waiter->status;
 }
 
-void SystemInterface::report_bring_up() {
-  std::function<void(Status)> done;
-  std::optional<Status> status;
-  {
-    rt::LockGuard lock(lock_);
-    if (!bring_up_result_) return;
-    status = std::exchange(bring_up_result_, std::nullopt);
-    done = std::exchange(bring_up_done_, nullptr);
-  }
-  if (done) done(std::move(*status));
+// Under lock_; told after it.
+std::optional<SystemInterface::BringUpReport> SystemInterface::take_report() {
+  if (!bring_up_result_) return std::nullopt;
+  return BringUpReport{std::exchange(bring_up_done_, nullptr), *std::exchange(bring_up_result_, std::nullopt)};
 }
 
 // The whole of it again for whatever is behind a link that came back: another device, perhaps.
@@ -1144,8 +1146,7 @@ Status SystemInterface::start_processing(SmiUpcalls& upcalls) {
 // ---- the link --------------------------------------------------------------------------------------------------------
 
 bool SystemInterface::link_present() {
-  const registers::LinkState link = port_->link();
-  return link.up && link.generation == link_generation_;
+  return port_->is_up(link_generation_);
 }
 
 void SystemInterface::link_lost() {
@@ -1195,7 +1196,7 @@ bool SystemInterface::rests(Verdict verdict) const {
   const bool idle = verdict == Verdict::kIdle || verdict == Verdict::kAttention;
   const bool watched = need_watch_.load(std::memory_order_relaxed) && !irq_usable();
   return idle && idle_and_normal() && !got_attention_ && !watched &&
-         idle_interrupts_.load(std::memory_order_relaxed) < kIdleInterruptsMax;
+         idle_interrupts_.peek() < kIdleInterruptsMax;
 }
 
 void SystemInterface::arm_after(Verdict verdict) {
@@ -1223,7 +1224,7 @@ void SystemInterface::arm_after(Verdict verdict) {
     const unsigned watch = need_watch_.load(std::memory_order_relaxed);
     if (got_attention_) {
       arm(std::max(attention_not_before_, now + kTick));
-    } else if (idle_interrupts_.load(std::memory_order_relaxed) >= kIdleInterruptsMax) {
+    } else if (idle_interrupts_.peek() >= kIdleInterruptsMax) {
       arm(now + kLongTimer);
     } else if (watch && !irq_usable()) {
       arm(now + (watch & 1 ? kWatchMessages : kWatchOthers));
@@ -1234,7 +1235,7 @@ void SystemInterface::arm_after(Verdict verdict) {
     return;
   }
   if (profile_.si_no_timer_for_internal && irq_usable() && machine_->kind() == InterfaceKind::kBt &&
-      !current_.load(std::memory_order_relaxed)) {
+      !current_.peek()) {
     timer_.cancel_nowait();
     timer_is(false);
     return;
@@ -1350,6 +1351,7 @@ void SystemInterface::shutdown() {
   rt::LockGuard once(shutdown_mutex_);
   if (shut_down_) return;
   shut_down_ = true;
+  std::optional<BringUpReport> report;
   if (profile_.si_shutdown_leaves_timer) {
     timer_.cancel();
     rt::fault_point("si.shutdown.cancelled");  // D.8: and waits for what is under way, a tick at a time
@@ -1390,8 +1392,9 @@ void SystemInterface::shutdown() {
       bring_up_result_ = Status{Error{ErrorCode::kShutdown, "the interface was shut down"}};
     }
     publish(status_now());
+    report = take_report();
   }
-  report_bring_up();
+  if (report) report->tell();
 }
 
 // ---- what others see -------------------------------------------------------------------------------------------------
@@ -1406,7 +1409,7 @@ void SystemInterface::check_invariant() const {
 }
 
 InterfaceStatus SystemInterface::status_now() const {
-  const Phase phase = phase_.load(std::memory_order_relaxed);
+  const Phase phase = phase_.peek();
   if (phase == Phase::kStopped) return {InterfaceState::kStopped, {}};
   if (phase != Phase::kRunning) return {InterfaceState::kStarting, {}};
   if (state_ == SiState::kHosed || hosed_probe_) return {InterfaceState::kHosed, "the BMC does not answer"};
@@ -1415,9 +1418,10 @@ InterfaceStatus SystemInterface::status_now() const {
   return {InterfaceState::kUp, {}};
 }
 
+// Under lock_: nobody else writes it meanwhile.
 void SystemInterface::publish(InterfaceStatus next) {
-  rt::LockGuard lock(status_mutex_);
   if (next.state == status_.state && next.reason == status_.reason) return;
+  rt::LockGuard lock(status_mutex_);
   status_ = std::move(next);
   status_changed_.wake_all();
 }

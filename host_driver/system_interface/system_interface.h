@@ -148,7 +148,7 @@ class SystemInterface final : public SmiHandlers {
   void on_interrupt(bool level);
   void on_link();
   state_machine::Verdict pass(Source source, Duration credit);
-  void pass_prologue(Source source);
+  void pass_prologue(Source source, Phase phase);
   // nullopt: the panic context took the machine over while something was handed up; nothing may be touched any more.
   std::optional<state_machine::Verdict> event_loop(Source source, Duration credit);
   void hosed();
@@ -174,7 +174,14 @@ class SystemInterface final : public SmiHandlers {
   void probe(ProbeStep step);
   void probe_done();
   void probe_failed(Error error);
-  void report_bring_up();
+  struct BringUpReport {
+    std::function<void(Status)> done;
+    Status status;
+    void tell() {
+      if (done) done(std::move(status));
+    }
+  };
+  std::optional<BringUpReport> take_report();
 
   bool link_present();
   void link_lost();
@@ -203,7 +210,7 @@ class SystemInterface final : public SmiHandlers {
   bool disable_bmc_interrupts(Instant deadline);
   InterfaceStatus status_now() const;
   void publish(InterfaceStatus next);
-  void log(std::string_view text);
+  [[gnu::cold]] void log(std::string_view text);
   void count(SiStatistic s) { counters_[static_cast<size_t>(s)].add(); }
 
   const std::shared_ptr<registers::RegisterPort> port_;
@@ -214,7 +221,7 @@ class SystemInterface final : public SmiHandlers {
   // The slot between sender() and the machine: empty, a message, or closed (then refusal_ says why).
   rt::Atomic<SmiMessage*> waiting_;
   rt::Atomic<ErrorCode> refusal_{ErrorCode::kUnavailable};
-  rt::Atomic<SmiMessage*> current_{nullptr};
+  rt::Atomic<SmiMessage*> current_{nullptr};  // written by who drives, who so has no need to load it
   rt::Atomic<bool> run_to_completion_{false};
   rt::Atomic<bool> driving_{false};
   rt::Atomic<bool> abandoned_{false};  // the panic context could not get the machine

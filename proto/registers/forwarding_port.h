@@ -20,6 +20,7 @@ class ForwardingPort : public RegisterPort {
   bool has_interrupt() const override { return port_->has_interrupt(); }
   void set_interrupt_handler(InterruptHandler handler) override { port_->set_interrupt_handler(std::move(handler)); }
   LinkState link() const override { return port_->link(); }
+  bool is_up(uint64_t generation) const override { return port_->is_up(generation); }
   void set_link_handler(LinkHandler handler) override { port_->set_link_handler(std::move(handler)); }
   uint64_t endpoint() const override { return port_->endpoint(); }
 

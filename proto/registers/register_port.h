@@ -73,6 +73,11 @@ class RegisterPort {
   // earlier handler is running or will run. Must not be called from inside a handler.
   virtual void set_interrupt_handler(InterruptHandler handler) = 0;
   virtual LinkState link() const { return {}; }
+  // Whether it is up, and has not gone since.
+  virtual bool is_up(uint64_t generation) const {
+    const LinkState state = link();
+    return state.up && state.generation == generation;
+  }
   virtual void set_link_handler(LinkHandler) {}
   // The id of the endpoint that this port is (design.md "Attachment"); 0 where there is none.
   virtual uint64_t endpoint() const { return 0; }
