@@ -66,30 +66,17 @@ std::optional<std::string> RegisterJudge::judge(const Access& access, uint8_t fl
 }
 
 std::optional<std::string> RegisterJudge::bt(const Access& a) {
+  if (bt_passes(a)) return std::nullopt;
   switch (a.offset) {
-    case bt::kCtrl:
-      if (!a.is_write) {
-        flags_read_ = a.value;
-        return std::nullopt;
-      }
-      if (a.value & bt::kB2hAtn) resets_ = 0;  // it answers
-      if (a.value & bt::kH2bAtn) {
-        frame_open_ = recovering_ = false;
-        requested_ = true;
-        flags_read_.reset();
-      }
-      return std::nullopt;
     case bt::kBuffer:
       if (a.is_write) {
-        if (frame_open_) return std::nullopt;
         frame_open_ = true;
         if (recovering_ || (flags_read_ && !(*flags_read_ & (bt::kBBusy | bt::kH2bAtn)))) return std::nullopt;
         return "the host writes a frame where " +
                (flags_read_ ? "the flags that it read, " + text_of(*flags_read_) + ", say that the buffer is the BMC's"
                             : std::string("it has not looked whose the buffer is"));
       }
-      if (!(a.flags_after & bt::kHBusy)) return "the host reads the buffer while H_BUSY does not say so";
-      return std::nullopt;
+      return "the host reads the buffer while H_BUSY does not say so";
     case bt::kIntMask:
       if (!a.is_write || !(a.value & bt::kBmcHwRst)) return std::nullopt;
       recovering_ = true;

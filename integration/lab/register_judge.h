@@ -6,6 +6,7 @@
 #include <string>
 
 #include "bmc_emu/hardware/interface.h"
+#include "proto/registers/bt.h"
 #include "proto/registers/register_port.h"
 
 namespace bmcpair::lab {
@@ -14,14 +15,16 @@ class RegisterJudge {
  public:
   explicit RegisterJudge(registers::InterfaceKind kind);
 
-  // After each access, with the flags before it. What was wrong with it, or nullopt. Of the host's accesses nothing is said any
-  // more once a fault has changed one: who is lied to may do anything. Nor of flags, once anything has disturbed them.
-  std::optional<std::string> judge(const hardware::Access& access, uint8_t flags_before);
-  // Of most accesses of the BMC there is nothing to say.
-  bool is_plain(const hardware::Access& access, uint8_t flags_before) const {
-    return access.face == hardware::Access::Face::kBmc && access.fault == 0 && access.offset != hardware::kNoRegister &&
-           (disturbed_ || wrong_bits(access, flags_before) == 0);
+  // After each access, with the flags before it: whether there is nothing to say about it, as about most. If not, judge().
+  bool passes(const hardware::Access& access, uint8_t flags_before) {
+    const bool changes = access.flags_after != flags_before;
+    if (access.fault != 0 || (changes && !disturbed_ && wrong_bits(access, flags_before) != 0)) return false;
+    if (access.face == hardware::Access::Face::kBmc) return access.offset != hardware::kNoRegister;
+    return kind_ == registers::InterfaceKind::kBt && bt_passes(access);
   }
+  // What was wrong with it, or nullopt. Of the host's accesses nothing is said any more once a fault has changed one: who is lied
+  // to may do anything. Nor of flags, once anything has disturbed them.
+  std::optional<std::string> judge(const hardware::Access& access, uint8_t flags_before);
   // The BMC resets, a fault holds a flag.
   void disturbed() { disturbed_ = true; }
   // Another host, or another BMC behind the registers.
@@ -31,6 +34,22 @@ class RegisterJudge {
   std::optional<std::string> bt(const hardware::Access& access);
   std::optional<std::string> kcs(const hardware::Access& access);
   std::optional<std::string> smic(const hardware::Access& access);
+  // BT_CTRL, which is always the host's to access, and the rest of a frame.
+  bool bt_passes(const hardware::Access& a) {
+    if (a.offset == registers::bt::kBuffer) return a.is_write ? frame_open_ : (a.flags_after & registers::bt::kHBusy) != 0;
+    if (a.offset != registers::bt::kCtrl) return false;
+    if (!a.is_write) {
+      flags_read_ = a.value;
+      return true;
+    }
+    if (a.value & registers::bt::kB2hAtn) resets_ = 0;  // it answers
+    if (a.value & registers::bt::kH2bAtn) {
+      frame_open_ = recovering_ = false;
+      requested_ = true;
+      flags_read_.reset();
+    }
+    return true;
+  }
   // Which flags a side may set and which it may clear.
   struct Rights {
     uint8_t sets;

@@ -73,14 +73,22 @@ class LabBmc::Port final : public registers::RegisterPort {
     rt::World::current()->point(Site("register write"));
     bmc_.host_write(offset, value);
   }
+  size_t read_counted(uint16_t offset, std::span<uint8_t> out) override {
+    if (out.empty()) return 0;
+    rt::World::current()->point(Site("register burst read"));
+    out[0] = bmc_.host_read(offset);
+    const size_t n = std::min<size_t>(out[0], out.size() - 1);
+    bmc_.host_read_burst(offset, out.subspan(1, n));
+    return n + 1;
+  }
   // A burst is as many steps at the device, but the processor does nothing else in between.
   void read_burst(uint16_t offset, std::span<uint8_t> out) override {
     rt::World::current()->point(Site("register burst read"));
-    for (uint8_t& b : out) b = bmc_.host_read(offset);
+    bmc_.host_read_burst(offset, out);
   }
   void write_burst(uint16_t offset, std::span<const uint8_t> in) override {
     rt::World::current()->point(Site("register burst write"));
-    for (uint8_t b : in) bmc_.host_write(offset, b);
+    bmc_.host_write_burst(offset, in);
   }
   InterfaceKind kind() const override { return bmc_.options_.kind; }
   bool has_interrupt() const override { return bmc_.options_.interrupt; }
@@ -93,6 +101,7 @@ class LabBmc::Port final : public registers::RegisterPort {
     w.wake_all(&bmc_.level_);
   }
   registers::LinkState link() const override { return bmc_.link_; }
+  bool is_up(uint64_t generation) const override { return bmc_.link_.up && bmc_.link_.generation == generation; }
   void set_link_handler(LinkHandler handler) override {
     auto& w = *rt::World::current();
     while (bmc_.delivering_) w.block(&bmc_.delivering_, "the link handler's end", Site("link handler"), kNever);
@@ -113,6 +122,7 @@ LabBmc::LabBmc(Run& run, BmcOptions options)
   hardware_->set_trace(this);
   firmware_ = std::move(*firmware::Bmc::create(options_.firmware, std::make_shared<firmware::MemoryStore>(), this, rt::now()));
   look_at_firmware();
+  flags_before_ = hardware_->peek_flags();
   hardware_due_ = hardware_->next_due();
   chooser_ = std::shared_ptr<Chooser>(std::shared_ptr<Chooser>(), &run_.director);
   link_.generation = 1;
@@ -242,46 +252,49 @@ void LabBmc::plug_in() {
   rt::World::current()->wake_all(this);
 }
 
-void LabBmc::begin_host_access() {
-  ++host_accesses_;
+// As many accesses of the host as make() makes from the given instant on; each takes its time when it is made (on_access).
+template <class Make>
+bool LabBmc::host_accesses(size_t n, Make make) {
+  auto& w = *rt::World::current();
+  if (!link_.up) {
+    w.advance(kAccess * n);
+    return false;
+  }
+  host_accesses_ += n;
   if (let_go_) run_.fail("after-shutdown", "the registers are accessed after the system interface's shutdown returned");
   look_at_flags();
+  make(w.now() + kAccess);
+  reset_if_faulty();
+  const Instant due_before = hardware_due_;
+  look_at_hardware();
+  if (hardware_due_ != due_before) {
+    drawn_ = false;
+    w.wake(*work_task_, this);
+  }
+  return true;
 }
 
 uint8_t LabBmc::host_read(uint16_t offset) {
-  auto& w = *rt::World::current();
-  w.advance(kAccess);
-  if (!link_.up) return 0xff;
-  begin_host_access();
-  const Instant before = hardware_due_;
-  const uint8_t value = hardware_->host_read(offset, w.now());
-  w.note(static_cast<uint64_t>(offset) << 8 | value);
-  end_host_access(before);
+  uint8_t value = 0xff;
+  host_accesses(1, [&](Instant at) { value = hardware_->host_read(offset, at); });
   return value;
 }
 
 void LabBmc::host_write(uint16_t offset, uint8_t value) {
-  auto& w = *rt::World::current();
-  w.advance(kAccess);
-  if (!link_.up) return;
-  begin_host_access();
-  const Instant before = hardware_due_;
-  hardware_->host_write(offset, value, w.now());
-  w.note(0x10000u | static_cast<uint64_t>(offset) << 8 | value);
-  end_host_access(before);
+  host_accesses(1, [&](Instant at) { hardware_->host_write(offset, value, at); });
 }
 
-void LabBmc::end_host_access(Instant due_before) {
-  reset_if_faulty();
-  look_at_hardware();
-  if (hardware_due_ == due_before) return;
-  drawn_ = false;
-  rt::World::current()->wake(*work_task_, this);
+void LabBmc::host_read_burst(uint16_t offset, std::span<uint8_t> out) {
+  const bool there = host_accesses(out.size(), [&](Instant at) { hardware_->host_read_burst(offset, out, at, kAccess); });
+  if (!there) std::fill(out.begin(), out.end(), uint8_t{0xff});
 }
 
-// A fault has reset the BMC, and its interface is away already: the firmware says for how long.
-void LabBmc::reset_if_faulty() {
-  if (!faults_) return;
+void LabBmc::host_write_burst(uint16_t offset, std::span<const uint8_t> in) {
+  host_accesses(in.size(), [&](Instant at) { hardware_->host_write_burst(offset, in, at, kAccess); });
+}
+
+// A fault may have reset the BMC, and its interface is away already then: the firmware says for how long.
+void LabBmc::look_for_reset() {
   const auto cold = hardware_->take_reset_request();
   if (!cold) return;
   firmware_->reset(*cold, rt::now());
@@ -361,26 +374,29 @@ void LabBmc::work() {
     }
     due = std::max(due, slow_until_);
     if (due == kNever || due > now) {
-      w.block(this, "something to do", Site("BMC"), due);
-      continue;
+      // Still to be done if it was not poked meanwhile.
+      const bool poked = w.block(this, "something to do", Site("BMC"), due);
+      if (poked || !drawn_ || ended_) continue;
     }
-    do {
-      drawn_ = false;
-      step(w.now());
-    } while (goes_on_in_one_go());
+    drawn_ = false;
+    step(w.now());
+    go_on_in_one_go();
   }
 }
 
 // A burst to the buffer is as many steps, but as a rule the BMC's processor does nothing else in between, as the host's does
 // not. Whether it does is a choice.
-bool LabBmc::goes_on_in_one_go() {
+void LabBmc::go_on_in_one_go() {
   const bool begun = !std::exchange(in_burst_, hardware_->in_burst()) && in_burst_;
-  if (!in_burst_) return false;
-  auto& w = *rt::World::current();
-  if (begun) in_one_go_ = options_.steady || w.choose(Choice::kDuration, 2, Site("BMC's burst")) == 0;
-  if (!in_one_go_ || hardware_due_ != next_due() || hardware_due_ == kNever) return false;
-  if (hardware_due_ > w.now()) w.advance(hardware_due_ - w.now());
-  return true;
+  if (!in_burst_) return;
+  if (begun) {
+    in_one_go_ = options_.steady || rt::World::current()->choose(Choice::kDuration, 2, Site("BMC's burst")) == 0;
+  }
+  if (!in_one_go_) return;
+  hardware_->go_on_in_burst(std::min({firmware_due_, offline_at_, online_at_}));
+  in_burst_ = hardware_->in_burst();
+  reset_if_faulty();
+  look_at_hardware();
 }
 
 void LabBmc::step(Instant now) {
@@ -504,16 +520,47 @@ void LabBmc::on_change(const firmware::Change& change) {
   if (change.kind == firmware::Change::Kind::kReset) reset_away_ = change.duration;
 }
 
+namespace {
+uint64_t noted(const Access& a) {
+  return static_cast<uint64_t>(a.offset) << 32 | static_cast<uint64_t>(a.face == Access::Face::kBmc) << 20 |
+         static_cast<uint64_t>(a.is_write) << 16 | static_cast<uint64_t>(a.flags_after) << 8 | a.value;
+}
+}  // namespace
+
 void LabBmc::on_access(const Access& access) {
+  auto& w = *rt::World::current();
+  if (access.at > w.now()) w.advance(access.at - w.now());
   if (judged_) {
-    if (!judge_.is_plain(access, flags_before_)) {
-      if (auto wrong = judge_.judge(access, flags_before_)) run_.fail("registers", *std::move(wrong));
-    }
+    if (!judge_.passes(access, flags_before_)) judge(access);
     flags_before_ = access.flags_after;
   }
+  w.note(noted(access));
+  if (w.wants_story() || recorder_) show(access);
+}
+
+void LabBmc::on_run(Access access, ByteView values, Duration apart) {
   auto& w = *rt::World::current();
-  w.note(static_cast<uint64_t>(access.face == Access::Face::kBmc) << 20 | static_cast<uint64_t>(access.flags_after) << 8 |
-         access.value);
+  if (values.empty()) return;
+  if (w.wants_story() || recorder_ || access.fault != 0) {
+    TraceSink::on_run(access, values, apart);
+    return;
+  }
+  // They change no flag: if the first is right, so is the rest.
+  access.value = values.front();
+  on_access(access);
+  w.advance(apart * static_cast<int64_t>(values.size() - 1));
+  for (uint8_t value : values.subspan(1)) {
+    access.value = value;
+    w.note(noted(access));
+  }
+}
+
+void LabBmc::judge(const Access& access) {
+  if (auto wrong = judge_.judge(access, flags_before_)) run_.fail("registers", *std::move(wrong));
+}
+
+void LabBmc::show(const Access& access) {
+  auto& w = *rt::World::current();
   if (w.wants_story()) {
     w.tell(access.face == Access::Face::kHost ? rt::World::Side::kHost : rt::World::Side::kBmc,
            hardware::describe(options_.kind, access));
@@ -574,7 +621,7 @@ void WatchedSmi::message_received(host::SmiMessage* message) {
                             std::to_string(took / seconds(1)) + " s: beyond every bound of the driver's");
     }
     // KCS and SMIC carry no sequence number: there the message handler is who looks (E.5).
-    if (info().kind == InterfaceKind::kBt && message->rsp_size >= 3 && !message->failed &&
+    if (kind_ == InterfaceKind::kBt && message->rsp_size >= 3 && !message->failed &&
         ((message->rsp[0] >> 2) != (netfn | 1) || message->rsp[1] != cmd)) {
       run_.fail("own-answer", "the answer to " + to_hex(Bytes{static_cast<uint8_t>(netfn << 2), cmd}) + " is " +
                                   to_hex(ByteView(message->rsp, message->rsp_size)));

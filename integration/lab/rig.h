@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -49,7 +50,7 @@ struct BmcOptions {
   bool endless_events = false;  // Read Event Message Buffer always has one more
 };
 
-class LabBmc final : private firmware::Observer, private hardware::TraceSink {
+class LabBmc final : private hardware::TraceSink, private firmware::Observer {
  public:
   LabBmc(Run& run, BmcOptions options);
   ~LabBmc() override;
@@ -74,7 +75,10 @@ class LabBmc final : private firmware::Observer, private hardware::TraceSink {
   void clear_faults();
   uint64_t faults_fired() const;
   // The host's register accesses are looked at: oracle "registers".
-  void judge_host() { judged_ = true; }
+  void judge_host() {
+    judged_ = true;
+    flags_before_ = hardware_->peek_flags();
+  }
   // The driver says that it has let go of the registers: an access from here on is "after-shutdown".
   void host_let_go() { let_go_ = true; }
   uint64_t host_accesses() const { return host_accesses_; }
@@ -89,22 +93,31 @@ class LabBmc final : private firmware::Observer, private hardware::TraceSink {
   void step(Instant now);
   void execute(hardware::TakenRequest taken);
   void settle(bool for_answer);
-  void reset_if_faulty();
+  void reset_if_faulty() {
+    if (faults_) look_for_reset();
+  }
+  void look_for_reset();
   void note_line();
   void look_at_hardware();
-  void end_host_access(Instant due_before);
-  bool goes_on_in_one_go();
+  void go_on_in_one_go();
   Instant next_due() const;
   // The firmware was at work: what is due next may be something else.
   void look_at_firmware() { firmware_due_ = firmware_->next_due(); }
   void on_change(const firmware::Change& change) override;
   void on_access(const hardware::Access& access) override;
+  void on_run(hardware::Access access, ByteView values, Duration apart) override;
+  [[gnu::cold]] void judge(const hardware::Access& access);
+  [[gnu::cold]] void show(const hardware::Access& access);
 
   uint8_t host_read(uint16_t offset);
   void host_write(uint16_t offset, uint8_t value);
-  void begin_host_access();
+  void host_read_burst(uint16_t offset, std::span<uint8_t> out);
+  void host_write_burst(uint16_t offset, std::span<const uint8_t> in);
+  template <class Make>
+  bool host_accesses(size_t n, Make make);
+  // Faults change flags without an access.
   void look_at_flags() {
-    if (judged_) flags_before_ = hardware_->peek_flags();
+    if (faults_) flags_before_ = hardware_->peek_flags();
   }
 
   Run& run_;
@@ -156,7 +169,7 @@ class LabBmc final : private firmware::Observer, private hardware::TraceSink {
 class WatchedSmi final : public host::SmiHandlers, private host::SmiUpcalls {
  public:
   WatchedSmi(Run& run, std::shared_ptr<host::SmiHandlers> smi, LabBmc* bmc)
-      : run_(run), smi_(std::move(smi)), bmc_(bmc) {}
+      : run_(run), smi_(std::move(smi)), kind_(smi_->info().kind), bmc_(bmc) {}
 
   Status start_processing(host::SmiUpcalls& upcalls) override;
   host::SmiInfo info() const override { return smi_->info(); }
@@ -185,6 +198,7 @@ class WatchedSmi final : public host::SmiHandlers, private host::SmiUpcalls {
 
   Run& run_;
   const std::shared_ptr<host::SmiHandlers> smi_;
+  const registers::InterfaceKind kind_;
   LabBmc* const bmc_;
   host::SmiUpcalls* up_ = nullptr;
   struct Below {

@@ -1,9 +1,10 @@
 #include "integration/lab/strategy.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstdio>
 #include <tuple>
+
+#include "proto/base/log2.h"
 
 namespace bmcpair::lab {
 
@@ -69,29 +70,6 @@ constexpr uint32_t kAlways = 1u << 16;
 constexpr uint64_t kChoicesLeast = 8;
 constexpr uint64_t kTameAfterRuns = 8;
 constexpr uint64_t kTameAfterMore = 1000;
-constexpr size_t kTaskSlot = static_cast<size_t>(Choice::kTask);
-constexpr size_t kDurationSlot = static_cast<size_t>(Choice::kDuration);
-constexpr size_t kLoadSlot = static_cast<size_t>(Choice::kLoad);
-constexpr size_t kDataSlot = static_cast<size_t>(Choice::kData);
-
-namespace {
-
-// Q32, in whole numbers: libm's last digit differs between machines, and a seed must not. x > 0.
-uint64_t log2_q32(uint64_t x) {
-  const unsigned whole = 63 - static_cast<unsigned>(std::countl_zero(x));
-  uint64_t mantissa = whole >= 31 ? x >> (whole - 31) : x << (31 - whole);
-  uint64_t fraction = 0;
-  for (unsigned i = 32; i-- > 0;) {
-    mantissa = (mantissa * mantissa) >> 31;
-    if (mantissa >= (uint64_t{1} << 32)) {
-      mantissa >>= 1;
-      fraction |= uint64_t{1} << i;
-    }
-  }
-  return uint64_t{whole} << 32 | fraction;
-}
-
-}  // namespace
 
 uint32_t Strategy::few(uint64_t times, Choice kind) const {
   if (times == 0) return 0;
@@ -102,14 +80,14 @@ void Strategy::rate(size_t slot, size_t event, uint32_t rate) {
   Event& e = events_[slot][event];
   e.never = rate == 0;
   if (e.never) return;
-  e.divisor = rate >= kAlways ? 0 : (uint64_t{16} << 32) - log2_q32(kAlways - rate);
+  e.divisor = rate >= kAlways ? 0 : (uint64_t{16} << 32) - log2_fixed(kAlways - rate, 32);
   draw(e);
 }
 
 // The gaps of independent chances are geometric: log(u) / log(1 - chance), u uniform in (0, 1].
 void Strategy::draw(Event& event) {
   event.before = 0;
-  if (event.divisor != 0) event.before = ((uint64_t{32} << 32) - log2_q32((random_.next() >> 32) + 1)) / event.divisor;
+  if (event.divisor != 0) event.before = ((uint64_t{32} << 32) - log2_fixed((random_.next() >> 32) + 1, 32)) / event.divisor;
 }
 
 bool Strategy::comes(size_t slot, size_t event, bool possible) {
@@ -147,19 +125,19 @@ void Strategy::begin(uint64_t seed, const Calibration& calibration) {
   account().tame_tasks = tame_tasks(0);
 }
 
-uint32_t Strategy::decide(Choice kind, uint32_t n, const Site& site, std::span<const TaskId> tasks) {
+uint32_t Strategy::decide(Choice kind, uint32_t n, const Site&, std::span<const TaskId> tasks) {
   if (position() >= tame_from_) {
     account().tame.fill(kForever);
     account().tame_tasks = kForever;
     return 0;
   }
   const bool task = kind == Choice::kTask;
-  const size_t slot = task && is_alone(n, tasks) ? kAlone : slot_of(kind);
+  const size_t slot = task && is_alone(n, tasks) ? kAlone : static_cast<size_t>(kind);
   const uint64_t passed = given_[slot] - account().tame[slot];
   for (Event& e : events_[slot]) {
     if (!e.never) e.before -= passed;
   }
-  const uint32_t value = unusual(slot, n, site, tasks);
+  const uint32_t value = task ? unusual_task(slot, n, tasks) : unusual_other(slot, n);
   give(slot);
   if (task) account().tame_tasks = tame_tasks(account().by_kind[kTaskSlot] + 1);
   return value;
@@ -179,13 +157,12 @@ class Tame final : public Strategy {
   std::string_view name() const override { return "tame"; }
 
  private:
-  uint32_t unusual(size_t, uint32_t, const Site&, std::span<const TaskId>) override { return 0; }
+  uint32_t unusual_task(size_t, uint32_t, std::span<const TaskId>) override { return 0; }
 };
 
 // The events of a kTask choice.
 constexpr size_t kStall = 0;
 constexpr size_t kSwitch = 1;
-constexpr size_t kDeviate = 0;  // of the others
 
 // Uniformly random order; seldom anything else.
 class SeededRandom final : public Strategy {
@@ -203,8 +180,7 @@ class SeededRandom final : public Strategy {
     rate(kLoadSlot, kDeviate, few(one_of(random(), {0, 1, 8}), Choice::kLoad));
   }
 
-  uint32_t unusual(size_t slot, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
-    if (slot != kTaskSlot && slot != kAlone) return comes(slot, kDeviate) ? any_but_tame(n) : 0;
+  uint32_t unusual_task(size_t slot, uint32_t n, std::span<const TaskId> tasks) override {
     const uint32_t picks = picks_of(n, tasks);
     const bool stalls = comes(slot, kStall, picks < n);
     const bool switches = comes(slot, kSwitch);
@@ -231,15 +207,17 @@ class TimePerturbation final : public Strategy {
     rate(kDataSlot, kDeviate, one_of(random(), {0u, 0u, few(1, Choice::kData), few(2, Choice::kData), kAlways / 8}));
   }
 
-  uint32_t unusual(size_t slot, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
-    if (slot == kDurationSlot) return comes(slot, kDeviate) ? static_cast<uint32_t>(random().below(n)) : 0;
-    if (slot != kTaskSlot && slot != kAlone) return comes(slot, kDeviate) ? any_but_tame(n) : 0;
+  uint32_t unusual_task(size_t slot, uint32_t n, std::span<const TaskId> tasks) override {
     const uint32_t picks = picks_of(n, tasks);
     const bool stalls = comes(slot, kStall, picks < n);
     const bool switches = comes(slot, kSwitch);
     // The last is as long as the earliest deadline: half of them.
     if (stalls) return chance(kAlways / 2) ? n - 1 : picks + static_cast<uint32_t>(random().below(n - picks));
     return switches && picks > 1 ? any_but_tame(picks) : 0;
+  }
+  uint32_t unusual_other(size_t slot, uint32_t n) override {
+    if (slot != kDurationSlot) return Strategy::unusual_other(slot, n);
+    return comes(slot, kDeviate) ? static_cast<uint32_t>(random().below(n)) : 0;
   }
 };
 
@@ -287,8 +265,7 @@ class Starvation final : public Strategy {
     return first == kForever ? kForever : first - next;
   }
 
-  uint32_t unusual(size_t slot, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
-    if (slot != kTaskSlot && slot != kAlone) return comes(slot, kDeviate) ? any_but_tame(n) : 0;
+  uint32_t unusual_task(size_t, uint32_t n, std::span<const TaskId> tasks) override {
     const uint64_t now = account().by_kind[kTaskSlot];
     const uint32_t picks = picks_of(n, tasks);
     for (size_t i = 0; i < count_; ++i) {
@@ -366,8 +343,7 @@ class Pct final : public Strategy {
     return best;
   }
 
-  uint32_t unusual(size_t slot, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
-    if (slot != kTaskSlot && slot != kAlone) return comes(slot, kDeviate) ? any_but_tame(n) : 0;
+  uint32_t unusual_task(size_t, uint32_t n, std::span<const TaskId> tasks) override {
     const uint64_t now = account().by_kind[kTaskSlot];
     const uint32_t picks = picks_of(n, tasks);
     if (tasks.empty()) return static_cast<uint32_t>(random().below(picks));
@@ -409,12 +385,11 @@ class Loads final : public Strategy {
     rate(kDurationSlot, kDeviate, few(one_of(random(), {0, 1}), Choice::kDuration));
   }
 
-  uint32_t unusual(size_t slot, uint32_t n, const Site&, std::span<const TaskId> tasks) override {
-    if (slot == kAlone) return 0;
-    if (slot == kTaskSlot) {
-      const uint32_t picks = picks_of(n, tasks);
-      return comes(slot, kSwitch) && picks > 1 ? any_but_tame(picks) : 0;
-    }
+  uint32_t unusual_task(size_t slot, uint32_t n, std::span<const TaskId> tasks) override {
+    const uint32_t picks = picks_of(n, tasks);
+    return comes(slot, kSwitch) && picks > 1 ? any_but_tame(picks) : 0;
+  }
+  uint32_t unusual_other(size_t slot, uint32_t n) override {
     if (!comes(slot, kDeviate)) return 0;
     return slot == kLoadSlot && oldest_ ? n - 1 : any_but_tame(n);
   }

@@ -93,14 +93,18 @@ class Strategy : public RecordingDirector {
  protected:
   // Where something unusual may be, with chances of its own: a kind of choice, or rt::ChoiceBook::kAlone.
   static constexpr size_t kSlots = rt::ChoiceBook::kKinds + 1;
-  static constexpr size_t slot_of(Choice kind) { return static_cast<size_t>(kind); }
+  static constexpr size_t kTaskSlot = static_cast<size_t>(Choice::kTask);
+  static constexpr size_t kDurationSlot = static_cast<size_t>(Choice::kDuration);
+  static constexpr size_t kLoadSlot = static_cast<size_t>(Choice::kLoad);
+  static constexpr size_t kDataSlot = static_cast<size_t>(Choice::kData);
   static constexpr size_t kAlone = rt::ChoiceBook::kAlone;
 
   Strategy() : random_(0) {}
   // After the log was emptied and random() and calibration() were set: says the rates. What is not said is never.
   virtual void plan() {}
-  // As decide(), for as long as the run is unusual. `slot` is kind's, or kAlone.
-  virtual uint32_t unusual(size_t slot, uint32_t n, const Site& site, std::span<const TaskId> tasks) = 0;
+  // As decide(), for as long as the run is unusual. Of a task: kTaskSlot or kAlone.
+  virtual uint32_t unusual_task(size_t slot, uint32_t n, std::span<const TaskId> tasks) = 0;
+  virtual uint32_t unusual_other(size_t slot, uint32_t n) { return comes(slot, kDeviate) ? any_but_tame(n) : 0; }
   // How many kTask choices are tame from the next one on, whatever the rates say; it is the run's `next`th, from 0.
   virtual uint64_t tame_tasks(uint64_t next) {
     (void)next;
@@ -109,6 +113,7 @@ class Strategy : public RecordingDirector {
 
   static constexpr uint64_t kForever = UINT64_MAX;
   static constexpr size_t kEventsPerSlot = 2;
+  static constexpr size_t kDeviate = 0;  // of all slots but those of tasks
   // A rate is of 2^16: how often an event comes to a choice of the slot. The choices up to the next one are drawn at once.
   void rate(size_t slot, size_t event, uint32_t rate);
   // Whether it comes to the choice being decided; what is not possible here comes to the next one. To be asked exactly once a

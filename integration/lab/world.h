@@ -14,13 +14,13 @@ struct Run {
   uint64_t bring_ups = 0;  // for main to count
 
   // Ends the run: what the experiment expected does not hold. `oracle` is a short name.
-  [[noreturn]] void fail(std::string_view oracle, std::string sentence) {
+  [[noreturn, gnu::cold]] void fail(std::string_view oracle, std::string sentence) {
     rt::World::current()->violate(oracle, std::move(sentence));
   }
   void expect(bool holds, std::string_view oracle, std::string_view sentence) {
     if (!holds) fail(oracle, std::string(sentence));
   }
-  void tell(std::string text) {
+  [[gnu::cold]] void tell(std::string text) {
     if (options.story) rt::World::current()->tell(rt::World::Side::kHost, std::move(text));
   }
 };

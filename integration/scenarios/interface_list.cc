@@ -173,7 +173,7 @@ Exhibits interface_list() {
   out.push_back(exhibit({"number-before-contents", "an interface's number can be seen before what it stands for", kSource,
                          "The number was stored first, and the rest after it. Who opened the interface in between found an address "
                          "that nobody had set yet.",
-                         {{"hardened+mh_publish_number_first", "race", "opener reads"}, {"hardened", "", ""}}, 200, -1,
+                         {{"hardened+mh_publish_number_first", "race", "opener reads"}, {"hardened", "", ""}}, 400, -1,
                          calm},
                         open_while_registering));
   out.push_back(exhibit({"number-without-barriers", "the number comes last, but nothing makes the processors see it last", kSource,
