@@ -113,13 +113,22 @@ def test_the_program_reads_what_is_typed(terminal):
 
 
 def test_a_shell_inside_has_its_own_job_control_and_can_suspend_itself(terminal):
-    terminal.type(RUN + "env PS1='INSIDE$ ' bash --norc --noprofile -i\n")
+    # In pieces: the outer shell shows the command line with each fg, and that is not the prompt.
+    terminal.type(RUN + "env PS1=INS''IDE'$ ' bash --norc --noprofile -i\n")
     terminal.until("INSIDE$ ")
-    terminal.type("sh -c 'echo u\"\"p; exec sleep 1000'\n")
-    terminal.until("up\r\n")
+    # One process: a shell that forks may be stopped before it has, and then waits for its child without being stopped.
+    terminal.type("sed -u s/^/read_/\n")
+    terminal.type("one\n")
+    terminal.until("read_one\r\n")
     terminal.type(SUSPEND)
+    terminal.until("Stopped")
     terminal.until("INSIDE$ ")
-    terminal.type("kill -KILL %1; wait %1; suspend\n")
+    terminal.type("fg\n")
+    terminal.type("two\n")
+    terminal.until("read_two\r\n")
+    terminal.type(INTERRUPT)
+    terminal.until("INSIDE$ ")
+    terminal.type("suspend\n")
     terminal.until("READY$ ")
     assert "Stopped" in terminal.command("jobs")
     terminal.type("fg\n")
