@@ -226,7 +226,7 @@ void ask(const JobPointer& job, Instant deadline) {
     job->task = &w.start_task(std::move(name), [job] { run(job); }, World::Kind::kDaemon);
     return;
   }
-  w.wake(*job->task, job.get());
+  if (job->pending || !w.put_off(*job->task, job.get(), deadline)) w.wake(*job->task, job.get());
 }
 
 bool take_away(Job& job) {
@@ -241,7 +241,7 @@ bool cancel(const JobPointer& job, bool wait, const Site& site) {
   if (!w) return false;
   w->point(site);
   const bool was = take_away(*job);
-  if (was && job->task) w->wake(*job->task, job.get());  // its deadline has gone
+  if (was && job->task) w->put_off(*job->task, job.get(), kNever);
   if (!wait || (job->running && job->runner == w->self_id())) return was;
   while (job->running) {
     w->block(&job->running, "a callback's end", site, kNever);

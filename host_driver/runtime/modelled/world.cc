@@ -17,15 +17,6 @@ constexpr size_t kHistoriesPerBlock = 16;
 
 std::atomic<uint64_t> runs{0};
 
-bool acquires(std::memory_order order) {
-  return order == std::memory_order_acquire || order == std::memory_order_consume ||
-         order == std::memory_order_acq_rel || order == std::memory_order_seq_cst;
-}
-bool releases(std::memory_order order) {
-  return order == std::memory_order_release || order == std::memory_order_acq_rel ||
-         order == std::memory_order_seq_cst;
-}
-
 std::string text_of(Duration d) {
   const int64_t us = to_us(d);
   if (us % 1000 != 0 || us == 0) return std::to_string(us) + " us";
@@ -137,6 +128,16 @@ void World::tell(Side side, std::string text) {
 }
 
 // ---- scheduling ----------------------------------------------------------------------------------------------------
+
+void World::point(const Site& site) {
+  if (quiet_) return;
+  if (++steps_ > options_.steps_max) no_end();
+  const uint32_t n = static_cast<uint32_t>(ready_.size()) + 1 + stalls_;
+  // Who is alone, and nothing is to come, does not stall: nothing would be different.
+  const bool alone = ready_.empty();
+  if (n > 1 && !(alone && next_wake_ == kNever) && !book_->passes_task(alone, n, site)) decide(site);
+  if (calls_) run_calls();
+}
 
 uint32_t World::ask_director(Choice kind, uint32_t n, const Site& site) {
   const uint32_t picked = director_.choose(kind, n, site, {});
@@ -297,13 +298,13 @@ bool World::block(const void* on, std::string_view what, const Site& site, Insta
 }
 
 void World::wake_waiters(const void* on) {
-  bool timed = false;
+  bool first = false;
   for (auto& t : tasks_) {
     if (t->state != Task::State::kBlocked || t->waits_on != on || !on) continue;
-    timed = timed || t->wake_at != kNever;
+    first = first || t->wake_at == next_wake_;
     make_ready(*t);
   }
-  if (timed) find_next_wake();
+  if (first) find_next_wake();
 }
 
 void World::wake_one(const void* on) {
@@ -319,9 +320,21 @@ void World::wake_one(const void* on) {
 
 void World::wake(Task& task, const void* on) {
   if (task.state != Task::State::kBlocked || task.waits_on != on) return;
-  const bool timed = task.wake_at != kNever;
+  const bool first = task.wake_at == next_wake_;
   make_ready(task);
-  if (timed) find_next_wake();
+  if (first) find_next_wake();
+}
+
+bool World::put_off(Task& task, const void* on, Instant deadline) {
+  if (task.state != Task::State::kBlocked || task.waits_on != on) return false;
+  const bool first = task.wake_at == next_wake_;
+  task.wake_at = deadline;
+  if (first) {
+    find_next_wake();
+  } else if (!task.frozen) {
+    next_wake_ = std::min(next_wake_, deadline);
+  }
+  return true;
 }
 
 bool World::anybody_waits(const void* on) const {
@@ -469,6 +482,15 @@ History& Location::history() const {
   if (previous_.there) put(previous_, kNever);  // where it is not the newest, that one decides
   put(newest_, newest_.seen_by_all);
   return h;
+}
+
+uint64_t Location::load(std::memory_order order, const Site& site) const {
+  World* w = enter_run();
+  if (!w) return newest_.value;
+  w->point(site);
+  if (history_ || !ordered(*w)) return load_any(*w, order, site);
+  take(*w, order, newest_.release);
+  return newest_.value;
 }
 
 uint64_t Location::load_any(World& w, std::memory_order order, const Site& site) const {

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -83,6 +84,15 @@ struct Task {
 };
 
 // ---- memory --------------------------------------------------------------------------------------------------------
+
+constexpr bool acquires(std::memory_order order) {
+  return order == std::memory_order_acquire || order == std::memory_order_consume ||
+         order == std::memory_order_acq_rel || order == std::memory_order_seq_cst;
+}
+constexpr bool releases(std::memory_order order) {
+  return order == std::memory_order_release || order == std::memory_order_acq_rel ||
+         order == std::memory_order_seq_cst;
+}
 
 struct Store {
   uint64_t value = 0;
@@ -208,16 +218,8 @@ class World {
   void note(uint64_t value) { hash_ = (hash_ ^ value) * 1099511628211ull; }
 
   // ---- for rt
-  // A scheduling point. Once in the program: what runs in a transaction is more than the instruction cache holds.
-  [[gnu::noinline]] void point(const Site& site) {
-    if (quiet_) return;
-    if (++steps_ > options_.steps_max) no_end();
-    if (!ready_.empty() || next_wake_ != kNever) {
-      const uint32_t n = static_cast<uint32_t>(ready_.size()) + 1 + stalls_;
-      if (n > 1 && !book_->passes_task(ready_.empty(), n, site)) decide(site);
-    }
-    if (calls_) run_calls();
-  }
+  // A scheduling point.
+  void point(const Site& site);
   // Others go first, if there are any, and time passes if there are none.
   void yield(const Site& site);
   void sleep_until(Instant deadline, const Site& site);
@@ -234,6 +236,8 @@ class World {
   void wake_one(const void* on);
   // Of those blocked on it, this one.
   void wake(Task& task, const void* on);
+  // If it is blocked on it, it goes on being so until then, and nobody needs to wake it for that. In the future.
+  bool put_off(Task& task, const void* on, Instant deadline);
   bool anybody_waits(const void* on) const;
   uint32_t choose(Choice kind, uint32_t n, const Site& site) {
     if (n < 2 || quiet_) return 0;
@@ -425,20 +429,11 @@ inline bool Location::ordered(const World& w) const { return w.knows(newest_.wri
 // What a load with this order takes from the store that it reads.
 inline void Location::take(World& w, std::memory_order order, const Stamp& stamp) {
   if (!stamp.known || w.knows(stamp.task, stamp.epoch)) return;
-  if (order == std::memory_order_relaxed || order == std::memory_order_release) {
-    w.remember(stamp);
-  } else {
+  if (acquires(order)) {
     w.acquire(stamp);
+  } else {
+    w.remember(stamp);
   }
-}
-
-inline uint64_t Location::load(std::memory_order order, const Site& site) const {
-  World* w = enter_run();
-  if (!w) return newest_.value;
-  w->point(site);
-  if (history_ || !ordered(*w)) return load_any(*w, order, site);
-  take(*w, order, newest_.release);
-  return newest_.value;
 }
 
 }  // namespace bmcpair::rt::inline modelled

@@ -4,10 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <map>
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "host_driver/runtime/runtime.h"
@@ -85,23 +87,21 @@ std::string tame(std::function<void()> program, std::string* sentence = nullptr)
 
 // ---- memory --------------------------------------------------------------------------------------------------------
 
-struct Two {
-  Thread a, b;
-  template <class F, class G>
-  void run(F f, G g) {
-    a.start("a", f);
-    b.start("b", g);
-    a.join();
-    b.join();
-  }
-};
+// Threads a, b, c... that do this, from their start to their end.
+template <class... F>
+void together(F... functions) {
+  std::array<Thread, sizeof...(F)> threads;
+  size_t n = 0;
+  ((threads[n].start(std::string(1, static_cast<char>('a' + n)), std::move(functions)), ++n), ...);
+  for (Thread& thread : threads) thread.join();
+}
 
 std::set<std::pair<int, int>> message_passing(std::memory_order store, std::memory_order load) {
   std::set<std::pair<int, int>> seen;
   every_schedule([&] {
     Atomic<int> data(0), flag(0);
     int f = 0, d = 0;
-    Two{}.run(
+    together(
         [&] {
           data.store(1, std::memory_order_relaxed);
           flag.store(1, store);
@@ -134,11 +134,11 @@ TEST(Memory, AStoreIsSeenByEverybodyInTheEnd) {
     every_schedule([&] {
       Atomic<int> data(0);
       int d = 0;
-      Two{}.run([&] { data.store(1, std::memory_order_relaxed); },
-                [&] {
-                  sleep_for(later ? kSeenWithin + milliseconds(1) : milliseconds(1));
-                  d = data.load(std::memory_order_relaxed);
-                });
+      together([&] { data.store(1, std::memory_order_relaxed); },
+               [&] {
+                 sleep_for(later ? kSeenWithin + milliseconds(1) : milliseconds(1));
+                 d = data.load(std::memory_order_relaxed);
+               });
       seen.insert(d);
     });
     EXPECT_EQ(seen, later ? (std::set<int>{1}) : (std::set<int>{0, 1}));
@@ -150,7 +150,7 @@ TEST(Memory, FencesOrderWhatRelaxedAccessesDoNot) {
   every_schedule([&] {
     Atomic<int> data(0), flag(0);
     int f = 0, d = 0;
-    Two{}.run(
+    together(
         [&] {
           data.store(1, std::memory_order_relaxed);
           fence(std::memory_order_release);
@@ -174,7 +174,7 @@ std::set<std::pair<int, int>> store_buffering(std::memory_order order) {
     int rx = 0, ry = 0;
     const auto store = order == std::memory_order_seq_cst ? order : std::memory_order_release;
     const auto load = order == std::memory_order_seq_cst ? order : std::memory_order_acquire;
-    Two{}.run(
+    together(
         [&] {
           x.store(1, store);
           ry = y.load(load);
@@ -198,7 +198,7 @@ TEST(Memory, SequentiallyConsistentFencesForbidItToo) {
   every_schedule([&] {
     Atomic<int> x(0), y(0);
     int rx = 0, ry = 0;
-    Two{}.run(
+    together(
         [&] {
           x.store(1, std::memory_order_relaxed);
           fence(std::memory_order_seq_cst);
@@ -218,7 +218,7 @@ TEST(Memory, OneLocationIsNeverReadBackwards) {
   every_schedule([&] {
     Atomic<int> x(0);
     int first = 0, second = 0;
-    Two{}.run(
+    together(
         [&] {
           x.store(1, std::memory_order_relaxed);
           x.store(2, std::memory_order_relaxed);
@@ -236,19 +236,16 @@ TEST(Memory, NorIsItByWhomItWasHandedOnTo) {
   every_schedule([&] {
     Atomic<int> x(0), flag(0);
     int first = 0, handed = 0, second = 0;
-    Thread w, r1, r2;
-    w.start("w", [&] { x.store(1, std::memory_order_relaxed); });
-    r1.start("r1", [&] {
-      first = x.load(std::memory_order_relaxed);
-      flag.store(1, std::memory_order_release);
-    });
-    r2.start("r2", [&] {
-      handed = flag.load(std::memory_order_acquire);
-      second = x.load(std::memory_order_relaxed);
-    });
-    w.join();
-    r1.join();
-    r2.join();
+    together(
+        [&] { x.store(1, std::memory_order_relaxed); },
+        [&] {
+          first = x.load(std::memory_order_relaxed);
+          flag.store(1, std::memory_order_release);
+        },
+        [&] {
+          handed = flag.load(std::memory_order_acquire);
+          second = x.load(std::memory_order_relaxed);
+        });
     if (handed == 1) {
       EXPECT_LE(first, second);
     }
@@ -261,19 +258,16 @@ TEST(Memory, ReadModifyWritesLoseNothingAndGoOnWithTheReleaseSequence) {
   every_schedule([&] {
     Atomic<int> n(0), data(0);
     int saw = 0, d = 0;
-    Thread a, b, c;
-    a.start("a", [&] {
-      data.store(1, std::memory_order_relaxed);
-      n.fetch_add(1, std::memory_order_release);
-    });
-    b.start("b", [&] { n.fetch_add(10, std::memory_order_relaxed); });
-    c.start("c", [&] {
-      saw = n.load(std::memory_order_acquire);
-      d = data.load(std::memory_order_relaxed);
-    });
-    a.join();
-    b.join();
-    c.join();
+    together(
+        [&] {
+          data.store(1, std::memory_order_relaxed);
+          n.fetch_add(1, std::memory_order_release);
+        },
+        [&] { n.fetch_add(10, std::memory_order_relaxed); },
+        [&] {
+          saw = n.load(std::memory_order_acquire);
+          d = data.load(std::memory_order_relaxed);
+        });
     sums.insert(n.load(std::memory_order_relaxed));
     stale = stale || (saw % 10 == 1 && d == 0);
   }, 5);
@@ -289,7 +283,7 @@ TEST(Memory, AMutexOrdersWhatIsDoneUnderIt) {
       LockGuard lock(m);
       n.write() = n.read() + 1;
     };
-    Two{}.run(add, add);
+    together(add, add);
     EXPECT_EQ(n.read(), 2);
   });
   EXPECT_EQ(ends.oracles.size(), 1u);
@@ -305,24 +299,21 @@ TEST(Memory, WhatIsStoredUnderALockByTurnsIsMissedOnlyByWhoDoesNotTakeIt) {
     Atomic<int> x(0);
     bool a_was_there = false;
     int first = 0, second = 0;
-    Thread a, b, c;
-    a.start("a", [&] {
-      LockGuard lock(m);
-      x.store(1, std::memory_order_relaxed);
-      a_was_there = true;
-    });
-    b.start("b", [&] {
-      LockGuard lock(m);
-      EXPECT_EQ(x.load(std::memory_order_relaxed), a_was_there ? 1 : 0);
-      if (a_was_there) x.store(2, std::memory_order_relaxed);
-    });
-    c.start("c", [&] {
-      first = x.load(std::memory_order_relaxed);
-      second = x.load(std::memory_order_relaxed);
-    });
-    a.join();
-    b.join();
-    c.join();
+    together(
+        [&] {
+          LockGuard lock(m);
+          x.store(1, std::memory_order_relaxed);
+          a_was_there = true;
+        },
+        [&] {
+          LockGuard lock(m);
+          EXPECT_EQ(x.load(std::memory_order_relaxed), a_was_there ? 1 : 0);
+          if (a_was_there) x.store(2, std::memory_order_relaxed);
+        },
+        [&] {
+          first = x.load(std::memory_order_relaxed);
+          second = x.load(std::memory_order_relaxed);
+        });
     EXPECT_LE(first, second);
     seen.insert({first, second});
   }, 4);
@@ -333,7 +324,7 @@ TEST(Memory, WhatIsStoredUnderALockByTurnsIsMissedOnlyByWhoDoesNotTakeIt) {
 TEST(Races, PlainDataWithoutOrderIsARaceInEverySchedule) {
   const Ends ends = every_schedule([&] {
     Shared<int> n(0);
-    Two{}.run([&] { n.write() = 1; }, [&] { n.read(); });
+    together([&] { n.write() = 1; }, [&] { n.read(); });
   });
   EXPECT_EQ(ends.oracles.size(), 1u);
   EXPECT_TRUE(ends.oracles.contains("race"));
@@ -344,7 +335,7 @@ TEST(Races, DataPublishedByARelaxedStoreIsARaceAndByAReleaseNot) {
     const Ends ends = every_schedule([&] {
       Shared<int> contents(0);
       Atomic<bool> there(false);
-      Two{}.run(
+      together(
           [&] {
             contents.write() = 7;
             there.store(true, release ? std::memory_order_release : std::memory_order_relaxed);
@@ -367,7 +358,7 @@ TEST(Waiting, AWakeThatComesBetweenTheLookAndTheWaitIsFound) {
     Mutex m;
     WaitQueue q;
     Atomic<bool> there(false);
-    Two{}.run(
+    together(
         [&] {
           there.store(true, std::memory_order_release);
           q.wake_all();
@@ -386,7 +377,7 @@ TEST(Waiting, UnderTheLockNoWakeIsLost) {
     Mutex m;
     WaitQueue q;
     bool there = false;
-    Two{}.run(
+    together(
         [&] {
           LockGuard lock(m);
           there = true;
@@ -404,7 +395,7 @@ TEST(Waiting, UnderTheLockNoWakeIsLost) {
 TEST(Waiting, TwoLocksTakenBothWaysRoundAreADeadlockOrAtLeastAWrongOrder) {
   const Ends ends = every_schedule([&] {
     Mutex m, n;
-    Two{}.run(
+    together(
         [&] {
           LockGuard a(m);
           LockGuard b(n);
@@ -469,6 +460,31 @@ TEST(Time, AWaitEndsAtItsDeadline) {
             "");
 }
 
+TEST(Time, ATimerRunsAtTheDeadlineThatItWasGivenLast) {
+  const Ends ends = every_schedule([&] {
+    const Instant t = now();
+    std::vector<Instant> runs;
+    Timer timer([&] { runs.push_back(now()); });
+    timer.arm(t + seconds(1));
+    sleep_for(milliseconds(100));
+    timer.arm(t + seconds(3));  // later
+    sleep_for(seconds(2));
+    EXPECT_TRUE(runs.empty());
+    timer.arm(t + milliseconds(2500));  // sooner
+    sleep_for(milliseconds(600));
+    EXPECT_EQ(runs, std::vector<Instant>{t + milliseconds(2500)});
+    timer.arm(t + seconds(4));
+    timer.cancel_nowait();
+    sleep_for(seconds(5));
+    EXPECT_EQ(runs.size(), 1u);
+    timer.arm(t + seconds(9));  // after it was taken away
+    sleep_for(seconds(9));
+    EXPECT_EQ(runs, (std::vector<Instant>{t + milliseconds(2500), t + seconds(9)}));
+  });
+  EXPECT_EQ(ends.oracles.size(), 1u);
+  EXPECT_TRUE(ends.oracles.contains(""));
+}
+
 TEST(Time, ATimerThatWasCancelledDoesNotRun) {
   const Ends ends = every_schedule([&] {
     unsigned runs = 0;
@@ -529,7 +545,7 @@ TEST(RcuModel, NothingIsEndedUnderAReader) {
       Rcu rcu;
       auto* first = new Node;
       Atomic<Node*> list(first);
-      Two{}.run(
+      together(
           [&] {
             RcuReader section(rcu);
             if (Node* n = list.load(std::memory_order_acquire)) {
@@ -641,7 +657,7 @@ TEST(Determinism, TheSameChoicesGiveTheSameHash) {
         ++n;
       }
     };
-    Two{}.run(add, add);
+    together(add, add);
   };
   std::set<uint64_t> hashes;
   for (int i = 0; i < 2; ++i) {
