@@ -231,7 +231,6 @@ Interface::Ask Interface::answer_channel(const RecvMessage& m) {
 
 void Interface::send_ask(Ask ask) {
   if (!ask.generation) return;
-  core->want_tick();
   rt::RcuReader below(down_rcu);
   if (shutting_down()) return;  // end_discovery() tells who waits (G-40)
   if (rt::fault_point("mh.allocate.message")) {
@@ -290,6 +289,7 @@ Status Interface::discover_and_wait(bool scan) {
   if (d.stage == Stage::kIdle) {
     Ask ask = begin_round();
     lock.unlock();
+    core->want_tick();  // for its limits; a tick that finds a round under way wants the next
     send_ask(std::move(ask));
     lock.lock();
   }

@@ -163,18 +163,18 @@ void Interface::watchdog_pretimeout() {
 
 void Interface::run_receive() {
   bool more = true;
+  bool pretimeout = false;
   for (unsigned n = 0; n < kReceiveBatch && more; ++n) {
     // First, so that the BMC is busy while the last answer is looked at.
     send_next();
     SmiMessage* message = nullptr;
     {
       rt::LockGuard lock(receive_mutex);
+      pretimeout |= std::exchange(pretimeout_seen, false);
       message = received.pop();  // unlinked before it is looked at: it may go down again as a reply (G-16)
+      more = !received.empty();  // what comes from here on schedules this again
     }
-    if (!message) {
-      more = false;
-      break;
-    }
+    if (!message) break;
     switch (handle(*message)) {
       case Disposition::kFree:
         retire(message);
@@ -191,11 +191,6 @@ void Interface::run_receive() {
         break;
       }
     }
-  }
-  bool pretimeout = false;
-  {
-    rt::LockGuard lock(receive_mutex);
-    pretimeout = std::exchange(pretimeout_seen, false);
   }
   if (pretimeout) {
     rt::RcuReader reader(users_rcu);
