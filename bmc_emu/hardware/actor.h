@@ -40,7 +40,7 @@ using Face = Access::Face;
 //   void begin_reply(Instant now)              the reply's first access; output_ holds the message
 //   bool in_sequence() const                   whether accesses are decided but not yet made; has_work() is then true
 //   bool has_work() const                      whether the protocol has something to do right now, by what a BMC's own
-//                                              interrupt lines tell
+//                                              interrupt lines tell: the flags, besides what the BMC itself is at
 //   bool side_band_differs() const, void carry_side_band(Instant now)
 //   size_t run_on(size_t max, Instant now, Duration apart)   where in_run() may be true: so many of the run's accesses at once
 //   void enter_offline(Instant now), void leave_offline(Instant now)
@@ -55,16 +55,18 @@ class Actor : public Interface {
 
   uint8_t host_read(uint16_t offset, Instant now) final {
     if (faults_) return faulty_read(offset, now);
+    const uint8_t before = registers_.flags();
     const uint8_t value = registers_.host_read(offset);
     trace(Face::kHost, false, offset, value, now);
-    notice(now);
+    if (registers_.flags() != before) notice(now);
     return value;
   }
   void host_write(uint16_t offset, uint8_t value, Instant now) final {
     if (faults_) return faulty_write(offset, value, now);
+    const uint8_t before = registers_.flags();
     registers_.host_write(offset, value);
     trace(Face::kHost, true, offset, value, now);
-    notice(now);
+    if (registers_.flags() != before) notice(now);
   }
   void host_read_burst(uint16_t offset, std::span<uint8_t> out, Instant now, Duration apart) final {
     if (!faults_ && R::changes_no_flag(offset)) {
@@ -301,7 +303,7 @@ class Actor : public Interface {
     answered_ = false;
     reply_due_ = kNever;
     reply_fault_ = {};
-    output_ = Bytes();
+    output_.clear();
   }
   // The answer is out. True where a fault wants it to come again.
   bool repeat_reply(Instant now) {

@@ -15,8 +15,6 @@ namespace {
 constexpr uint8_t kRequestLengthMin = 3;  // NetFn/LUN, Seq, Cmd (§11.3)
 }
 
-bool StateMachine::host_takes_reply() const { return (bmc_flags() & (kHBusy | kB2hAtn)) == 0; }
-
 TransferPhase StateMachine::transfer_phase() const {
   const uint8_t flags = registers_.flags();
   if ((flags & kH2bAtn) != 0 || (phase_ > Phase::kIdle && phase_ <= Phase::kClearBusy)) return TransferPhase::kWrite;
@@ -33,10 +31,6 @@ void StateMachine::fail_transfer() {
     phase_ = Phase::kClearBusy;
   }
   input_.clear();
-}
-
-bool StateMachine::has_work() const {
-  return phase_ != Phase::kIdle || (registers_.flags() & kH2bAtn) != 0 || (reply_waits() && host_takes_reply());
 }
 
 // Reads BT_CTRL and decides what to begin.
@@ -134,12 +128,6 @@ std::optional<TakenRequest> StateMachine::work(Instant now) {
       break;
   }
   return std::nullopt;
-}
-
-// The bits to write to BT_CTRL: SMS_ATN sets, OEM0 toggles.
-uint8_t StateMachine::side_band() const {
-  const auto oem = static_cast<uint8_t>((registers_.flags() ^ oem_wanted_) & kOem0);
-  return static_cast<uint8_t>(oem | (attention_raise_ ? kSmsAtn : 0));
 }
 
 void StateMachine::carry_side_band(Instant now) {

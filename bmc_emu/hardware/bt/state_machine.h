@@ -48,7 +48,10 @@ class StateMachine final : public Actor<Registers, StateMachine> {
            phase_ == Phase::kWriteBytes;
   }
   size_t run_on(size_t max, Instant now, Duration apart);
-  bool has_work() const;
+  bool has_work() const {
+    return phase_ != Phase::kIdle || (registers_.flags() & registers::bt::kH2bAtn) != 0 ||
+           (reply_waits() && host_takes_reply());
+  }
   bool side_band_differs() const { return side_band() != 0; }
   void carry_side_band(Instant now);
   void attention_changed() { attention_raise_ = attention_wanted_; }
@@ -63,8 +66,12 @@ class StateMachine final : public Actor<Registers, StateMachine> {
   }
 
   void look(Instant now);
-  bool host_takes_reply() const;
-  uint8_t side_band() const;
+  bool host_takes_reply() const { return (bmc_flags() & (registers::bt::kHBusy | registers::bt::kB2hAtn)) == 0; }
+  // The bits to write to BT_CTRL: SMS_ATN sets, OEM0 toggles.
+  uint8_t side_band() const {
+    const auto oem = static_cast<uint8_t>((registers_.flags() ^ oem_wanted_) & registers::bt::kOem0);
+    return static_cast<uint8_t>(oem | (attention_raise_ ? registers::bt::kSmsAtn : 0));
+  }
   uint8_t reply_byte(size_t index) const;
 
   Phase phase_ = Phase::kIdle;
