@@ -41,17 +41,25 @@ std::string_view to_string(CompletionCode code) {
   return "reserved code";
 }
 
-Bytes encode(const Request& request) {
-  Bytes out{netfn_lun(request.netfn, request.lun), request.cmd};
-  out.insert(out.end(), request.data.begin(), request.data.end());
+namespace {
+// In one allocation.
+Bytes joined(std::initializer_list<uint8_t> head, const Bytes& data) {
+  Bytes out;
+  out.reserve(head.size() + data.size());
+  out.insert(out.end(), head.begin(), head.end());
+  out.insert(out.end(), data.begin(), data.end());
   return out;
+}
+}  // namespace
+
+Bytes encode(const Request& request) {
+  return joined({netfn_lun(request.netfn, request.lun), request.cmd}, request.data);
 }
 
 Bytes encode(const Request& request, const Response& response) {
-  Bytes out{netfn_lun(static_cast<uint8_t>(request.netfn | 1), request.lun), request.cmd,
-            static_cast<uint8_t>(response.cc)};
-  out.insert(out.end(), response.data.begin(), response.data.end());
-  return out;
+  return joined({netfn_lun(static_cast<uint8_t>(request.netfn | 1), request.lun), request.cmd,
+                 static_cast<uint8_t>(response.cc)},
+                response.data);
 }
 
 std::optional<Request> decode_request(ByteView wire) {
