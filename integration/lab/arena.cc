@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -47,6 +48,8 @@ struct Arena {
   // Objects in blocks that stay. Few at a time: an object's block is freed soon after its end.
   const char* kept[kKeptMax] = {};
   unsigned kept_count = 0;
+  const char* kept_low = nullptr;  // none lies outside of these
+  const char* kept_high = nullptr;
 
   void* allocate(size_t bytes) {
     bytes = (bytes + kAlign - 1) & ~(kAlign - 1);
@@ -83,7 +86,8 @@ struct Arena {
   void release(void* p) {
     auto* h = reinterpret_cast<Header*>(static_cast<char*>(p) - sizeof(Header));
     const size_t bytes = h->bytes;
-    if (kept_count != 0 && holds_kept(static_cast<const char*>(p), bytes)) return;
+    const char* from = static_cast<const char*>(p);
+    if (kept_count != 0 && from <= kept_high && from + bytes > kept_low && holds_kept(from, bytes)) return;
     if (layout.fill) std::memset(p, static_cast<uint8_t>(~layout.fill), bytes);
 #if BMCPAIR_ASAN
     __asan_poison_memory_region(p, bytes);
@@ -160,14 +164,10 @@ void* take(size_t bytes) {
 }
 
 void give(void* p) noexcept {
-  if (!p) return;
-  if (!in_region(p)) {
-    std::free(p);
-    return;
-  }
-  // Of a run that is over, or of another thread's: gone already.
   Arena* arena = active();
-  if (arena && p >= arena->begin && p < arena->at) arena->release(p);
+  if (arena && p >= arena->begin && p < arena->at) return arena->release(p);
+  // Of a run that is over, or of another thread's: gone already.
+  if (!in_region(p)) std::free(p);
 }
 
 }  // namespace
@@ -189,6 +189,8 @@ void keep_in_arena(const void* object) {
   if (!a || at < a->begin || at >= a->at) return;
   // The oldest gives way: its block was never freed, or is a part of one that lives on.
   if (a->kept_count == kKeptMax) std::memmove(a->kept, a->kept + 1, sizeof *a->kept * --a->kept_count);
+  a->kept_low = a->kept_count == 0 ? at : std::min(a->kept_low, at);
+  a->kept_high = a->kept_count == 0 ? at : std::max(a->kept_high, at);
   a->kept[a->kept_count++] = at;
 }
 

@@ -45,6 +45,10 @@ uint64_t tag_of(ByteView data) {
   return tag;
 }
 
+constexpr uint64_t command_key(uint8_t netfn, uint8_t cmd, uint8_t cc = 0) {
+  return uint64_t{netfn} << 16 | uint64_t{cmd} << 8 | cc;
+}
+
 // What the firmware makes once in a process (its table of commands) must not be made in the memory of a run.
 void make_what_is_made_once() {
   static const bool made = [] {
@@ -66,16 +70,16 @@ class LabBmc::Port final : public registers::RegisterPort {
     set_link_handler({});
   }
   uint8_t read(uint16_t offset) override {
-    rt::World::current()->point(Site("register read"));
+    rt::World::current()->point(kRead);
     return bmc_.host_read(offset);
   }
   void write(uint16_t offset, uint8_t value) override {
-    rt::World::current()->point(Site("register write"));
+    rt::World::current()->point(kWrite);
     bmc_.host_write(offset, value);
   }
   size_t read_counted(uint16_t offset, std::span<uint8_t> out) override {
     if (out.empty()) return 0;
-    rt::World::current()->point(Site("register burst read"));
+    rt::World::current()->point(kBurstRead);
     out[0] = bmc_.host_read(offset);
     const size_t n = std::min<size_t>(out[0], out.size() - 1);
     bmc_.host_read_burst(offset, out.subspan(1, n));
@@ -83,11 +87,11 @@ class LabBmc::Port final : public registers::RegisterPort {
   }
   // A burst is as many steps at the device, but the processor does nothing else in between.
   void read_burst(uint16_t offset, std::span<uint8_t> out) override {
-    rt::World::current()->point(Site("register burst read"));
+    rt::World::current()->point(kBurstRead);
     bmc_.host_read_burst(offset, out);
   }
   void write_burst(uint16_t offset, std::span<const uint8_t> in) override {
-    rt::World::current()->point(Site("register burst write"));
+    rt::World::current()->point(kBurstWrite);
     bmc_.host_write_burst(offset, in);
   }
   InterfaceKind kind() const override { return bmc_.options_.kind; }
@@ -110,6 +114,8 @@ class LabBmc::Port final : public registers::RegisterPort {
   uint64_t endpoint() const override { return 1; }
 
  private:
+  static constexpr Site kRead{"register read"}, kWrite{"register write"};
+  static constexpr Site kBurstRead{"register burst read"}, kBurstWrite{"register burst write"};
   LabBmc& bmc_;
 };
 
@@ -156,18 +162,15 @@ std::unique_ptr<registers::RegisterPort> LabBmc::port() {
 }
 
 unsigned LabBmc::said(uint8_t netfn, uint8_t cmd, uint8_t cc) const {
-  auto at = said_.find({static_cast<uint8_t>(netfn & ~1), cmd, cc});
-  return at == said_.end() ? 0 : at->second;
+  return said_.of(command_key(static_cast<uint8_t>(netfn & ~1), cmd, cc));
 }
 
 unsigned LabBmc::executed(uint64_t tag) const {
-  auto at = executed_.find(tag);
-  return at == executed_.end() ? 0 : at->second;
+  return executed_.of(tag);
 }
 
 unsigned LabBmc::executions(uint8_t netfn, uint8_t cmd) const {
-  auto at = executions_.find({netfn, cmd});
-  return at == executions_.end() ? 0 : at->second;
+  return executions_.of(command_key(netfn, cmd));
 }
 
 Status LabBmc::add_fault(faults::Rule rule) {
@@ -263,7 +266,9 @@ bool LabBmc::host_accesses(size_t n, Make make) {
   host_accesses_ += n;
   if (let_go_) run_.fail("after-shutdown", "the registers are accessed after the system interface's shutdown returned");
   look_at_flags();
+  noticed_ = false;
   make(w.now() + kAccess);
+  if (!noticed_ && !faults_) return true;
   reset_if_faulty();
   const Instant due_before = hardware_due_;
   look_at_hardware();
@@ -306,7 +311,7 @@ void LabBmc::look_for_reset() {
 }
 
 void LabBmc::note_line() {
-  const bool level = options_.interrupt && hardware_->interrupt_line();
+  const bool level = options_.interrupt && (faults_ ? hardware_->interrupt_line() : line_);
   if (level == level_) return;
   level_ = level;
   if (level) rose_ = true;
@@ -458,9 +463,9 @@ void LabBmc::execute(hardware::TakenRequest taken) {
       answer = {static_cast<uint8_t>(taken.message[0] | 4), taken.message[1], *fault.completion_code};
     }
   } else if (request) {
-    ++executions_[{request->netfn, request->cmd}];
+    executions_.add(command_key(request->netfn, request->cmd));
     if (request->netfn == kEchoNetFn && request->cmd == kEchoCmd) {
-      ++executed_[tag_of(request->data)];
+      executed_.add(tag_of(request->data));
       answer = ipmi::encode(*request, ipmi::Response{ipmi::CompletionCode::kOk, request->data});
     } else if (options_.endless_events && request->netfn == ipmi::kNetFnApp && request->cmd == 0x35) {
       answer = ipmi::encode(*request, ipmi::Response{ipmi::CompletionCode::kOk, Bytes(16, 0x5a)});
@@ -490,7 +495,7 @@ void LabBmc::execute(hardware::TakenRequest taken) {
     }
   }
   if (!fault.drops()) {
-    if (answer.size() >= 3 && request) ++said_[{request->netfn, request->cmd, answer[2]}];
+    if (answer.size() >= 3 && request) said_.add(command_key(request->netfn, request->cmd, answer[2]));
     hardware_->respond_faulty(taken.token, answer, now, board::reply_fault(fault));
   }
   reset_if_faulty();
@@ -530,10 +535,10 @@ uint64_t noted(const Access& a) {
 void LabBmc::on_access(const Access& access) {
   auto& w = *rt::World::current();
   if (access.at > w.now()) w.advance(access.at - w.now());
-  if (judged_) {
-    if (!judge_.passes(access, flags_before_)) judge(access);
-    flags_before_ = access.flags_after;
-  }
+  if (judged_ && !judge_.passes(access, flags_before_)) judge(access);
+  noticed_ |= access.flags_after != flags_before_ || access.interrupt_after != line_;
+  flags_before_ = access.flags_after;
+  line_ = access.interrupt_after;
   w.note(noted(access));
   if (w.wants_story() || recorder_) show(access);
 }
@@ -541,7 +546,7 @@ void LabBmc::on_access(const Access& access) {
 void LabBmc::on_run(Access access, ByteView values, Duration apart) {
   auto& w = *rt::World::current();
   if (values.empty()) return;
-  if (w.wants_story() || recorder_ || access.fault != 0) {
+  if (w.wants_story() || recorder_) {
     TraceSink::on_run(access, values, apart);
     return;
   }

@@ -50,6 +50,28 @@ struct BmcOptions {
   bool endless_events = false;  // Read Event Message Buffer always has one more
 };
 
+// How often each key came; they are few, and the same again and again.
+class Tally {
+ public:
+  void add(uint64_t key) {
+    for (auto& [known, times] : counts_) {
+      if (known != key) continue;
+      ++times;
+      return;
+    }
+    counts_.emplace_back(key, 1);
+  }
+  unsigned of(uint64_t key) const {
+    for (const auto& [known, times] : counts_) {
+      if (known == key) return times;
+    }
+    return 0;
+  }
+
+ private:
+  std::vector<std::pair<uint64_t, unsigned>> counts_;
+};
+
 class LabBmc final : private hardware::TraceSink, private firmware::Observer {
  public:
   LabBmc(Run& run, BmcOptions options);
@@ -75,10 +97,7 @@ class LabBmc final : private hardware::TraceSink, private firmware::Observer {
   void clear_faults();
   uint64_t faults_fired() const;
   // The host's register accesses are looked at: oracle "registers".
-  void judge_host() {
-    judged_ = true;
-    flags_before_ = hardware_->peek_flags();
-  }
+  void judge_host() { judged_ = true; }
   // The driver says that it has let go of the registers: an access from here on is "after-shutdown".
   void host_let_go() { let_go_ = true; }
   uint64_t host_accesses() const { return host_accesses_; }
@@ -124,7 +143,9 @@ class LabBmc final : private hardware::TraceSink, private firmware::Observer {
   const BmcOptions options_;
   RegisterJudge judge_;
   bool judged_;
-  uint8_t flags_before_ = 0;
+  uint8_t flags_before_ = 0;  // the next access
+  bool noticed_ = false;      // a flag or the line changed
+  bool line_ = false;         // of the interrupt, as the last access left it; with faults only the hardware knows
   bool let_go_ = false;
   uint64_t host_accesses_ = 0;
   std::unique_ptr<hardware::Interface> hardware_;
@@ -145,9 +166,9 @@ class LabBmc final : private hardware::TraceSink, private firmware::Observer {
   rt::Task* work_task_ = nullptr;
   rt::Task* interrupt_task_ = nullptr;
   bool ended_ = false;
-  std::map<std::tuple<uint8_t, uint8_t, uint8_t>, unsigned> said_;
-  std::map<std::pair<uint8_t, uint8_t>, unsigned> executions_;
-  std::map<uint64_t, unsigned> executed_;
+  Tally said_;        // by command_key()
+  Tally executions_;  // by command_key()
+  Tally executed_;    // by tag
   trace::Recorder* recorder_ = nullptr;
   uint16_t recorder_id_ = 0;
 
