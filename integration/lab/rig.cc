@@ -314,7 +314,8 @@ void LabBmc::note_line() {
   const bool level = options_.interrupt && (faults_ ? hardware_->interrupt_line() : line_);
   if (level == level_) return;
   level_ = level;
-  if (level) rose_ = true;
+  if (!level) return;  // told before the next rise
+  rose_ = true;
   rt::World::current()->wake_all(&level_);
 }
 
