@@ -407,10 +407,10 @@ void World::check_end() {
 
 // ---- memory --------------------------------------------------------------------------------------------------------
 
-Clocks* World::new_clocks() {
+Clocks* World::new_clocks(const Clocks& as) {
   if (clocks_used_ % kClocksPerBlock == 0) clock_blocks_.push_back(std::unique_ptr<Clocks[]>(new Clocks[kClocksPerBlock]));
   Clocks* clocks = &clock_blocks_.back()[clocks_used_++ % kClocksPerBlock];
-  clocks->at.fill(0);
+  *clocks = as;
   return clocks;
 }
 
@@ -423,9 +423,7 @@ History* World::new_history() {
 
 Clocks* World::own_known(Task& task) {
   if (task.known_shared) {
-    Clocks* c = new_clocks();
-    std::copy_n(task.known->at.begin(), tasks_.size(), c->at.begin());
-    task.known = c;
+    task.known = new_clocks(*task.known);
     task.known_shared = false;
   }
   return task.known;
@@ -567,8 +565,7 @@ void Location::put(uint64_t value, std::memory_order order, bool update) {
       if (!stamp.known) {
         stamp = before;
       } else if (before.task != stamp.task && stamp.known->at[before.task] < before.epoch) {
-        Clocks* both = w->new_clocks();
-        *both = *stamp.known;
+        Clocks* both = w->new_clocks(*stamp.known);
         w->combine(both, before);
         stamp.known = both;
       }
@@ -681,6 +678,8 @@ bool World::lock_leads_to(uint16_t from, uint16_t to) const {
 void World::check_order(uint16_t lock, const Site& site) {
   for (uint16_t h : running_->locks) {
     auto& after = locks_[h].after;
+    if (locks_[h].last_after == lock) continue;
+    locks_[h].last_after = lock;
     if (std::find(after.begin(), after.end(), lock) != after.end()) continue;
     if (lock_leads_to(lock, h)) {
       violate("lock-order", running_->name + " takes the lock of " + locks_[lock].first_use.text() + " at " +
@@ -726,7 +725,7 @@ unsigned World::passed(std::string_view name) const {
   return 0;
 }
 
-bool World::fault(std::string_view name) {
+bool World::at_fault_point(std::string_view name) {
   for (auto& [marked, times] : marks_) {
     if (marked != name) continue;
     ++times;

@@ -298,7 +298,7 @@ class World {
 
   // Fault points that may fire, each at most so often. Who comes by when one fires is held there for so long.
   void allow_fault(std::string name, unsigned times, Duration hold = {});
-  bool fault(std::string_view name);
+  bool fault(std::string_view name) { return (!faults_.empty() || !marks_.empty()) && at_fault_point(name); }
   // The fault point is a scheduling point from now on, also where it does not fire; how often it was passed since.
   void mark(std::string name);
   unsigned passed(std::string_view name) const;
@@ -317,6 +317,7 @@ class World {
   friend class Location;
 
   uint32_t ask_director(Choice kind, uint32_t n, const Site& site);
+  bool at_fault_point(std::string_view name);
   void decide(const Site& site);
   uint32_t pick_ready(uint32_t n, const Site& site);
   void wake_waiters(const void* on);
@@ -343,7 +344,7 @@ class World {
   [[noreturn]] void no_end();
   [[noreturn]] void deadlock();
   void check_end();
-  Clocks* new_clocks();
+  Clocks* new_clocks(const Clocks& as = {});
   Clocks* own_known(Task& task);
   void combine(Clocks* into, const Stamp& stamp);
   std::string who_waits() const;
@@ -391,6 +392,7 @@ class World {
   struct Lock {
     Site first_use;
     std::vector<uint16_t> after;  // locks taken while this one was held
+    uint16_t last_after = 0xffff;  // of them the one taken last
   };
   std::vector<Lock> locks_;
   bool lock_leads_to(uint16_t from, uint16_t to) const;
