@@ -55,7 +55,10 @@ double fiber_switches_a_second(unsigned threads) {
   return out;
 }
 
-// Steps a second.
+// Of so many slices the fastest and the middle one: a machine that is shared takes from them, and never adds.
+constexpr unsigned kSlices = 8;
+
+// Steps a second, in the fastest slice.
 double row(const char* experiment, const char* strategy, unsigned jobs, double seconds, double floor_ns) {
   const lab::Experiment* e = lab::find_experiment(experiment);
   if (!e) {
@@ -65,19 +68,27 @@ double row(const char* experiment, const char* strategy, unsigned jobs, double s
   lab::ExploreOptions o;
   o.profile = "hardened";
   o.strategy = strategy;
-  o.seconds = seconds;
+  o.seconds = seconds / kSlices;
   o.jobs = jobs;
-  const auto r = lab::explore(*e, o);
-  if (!r || r->nondeterminism || !r->findings.empty()) {
-    std::fprintf(stderr, "bmcpair_lab_bench: %s: the search did not end as it should\n", experiment);
-    std::exit(1);
+  struct Slice {
+    double runs, bring_ups, steps;  // a second
+  };
+  std::vector<Slice> slices;
+  for (unsigned slice = 0; slice < kSlices; ++slice) {  // the same runs in each
+    const auto r = lab::explore(*e, o);
+    if (!r || r->nondeterminism || !r->findings.empty()) {
+      std::fprintf(stderr, "bmcpair_lab_bench: %s: the search did not end as it should\n", experiment);
+      std::exit(1);
+    }
+    slices.push_back({static_cast<double>(r->runs + r->run_twice) / r->seconds, static_cast<double>(r->bring_ups) / r->seconds,
+                      static_cast<double>(r->steps) / r->seconds});
   }
-  const double steps = static_cast<double>(r->steps) / r->seconds;
-  const double runs = static_cast<double>(r->runs + r->run_twice);
-  std::printf("%-18s %-9s %4u | %9.0f | %10.0f | %8.2f M | %7.0f ns | %5.1f\n", experiment, *strategy ? strategy : "portfolio",
-              jobs, runs / r->seconds, static_cast<double>(r->bring_ups) / r->seconds, steps / 1e6, 1e9 * jobs / steps,
-              1e9 * jobs / steps / floor_ns);
-  return steps;
+  std::sort(slices.begin(), slices.end(), [](const Slice& a, const Slice& b) { return a.steps > b.steps; });
+  const Slice& best = slices.front();
+  std::printf("%-18s %-9s %4u | %9.0f | %11.0f | %8.0f | %8.2f M | %5.0f ns | %11.1f\n", experiment,
+              *strategy ? strategy : "portfolio", jobs, best.runs, best.bring_ups, slices[kSlices / 2].bring_ups, best.steps / 1e6,
+              1e9 * jobs / best.steps, 1e9 * jobs / best.steps / floor_ns);
+  return best.steps;
 }
 
 // Of every old profile of every scenario, by the default search with one worker: the middle of five seeds, and the longest.
@@ -134,8 +145,9 @@ int main(int argc, char** argv) {
   }
   const double floor_ns = fiber_switch();
   std::printf("a fiber's bare switch: %.1f ns\n\n", floor_ns);
-  std::printf("experiment         strategy  jobs |    runs/s | bring-ups/s |  steps/s   | a step    | in switches\n");
-  std::printf("---------------------------------|-----------|------------|------------|-----------|------\n");
+  std::printf("the fastest of %u slices:\n", kSlices);
+  std::printf("experiment         strategy  jobs |    runs/s | bring-ups/s | (middle) |    steps/s |   a step | in switches\n");
+  std::printf("----------------------------------|-----------|-------------|----------|------------|----------|------------\n");
   struct {
     const char* experiment;
     const char* strategy;
