@@ -138,8 +138,15 @@ TEST(AsItWas, AFailedFanOutGivesBackTwice) {
     ASSERT_TRUE(second->set_gets_events(true));
     {
       int copies = 0;
-      TestHook hook([&copies](std::string_view name) { return name == "mh.event.copy" && ++copies == 2; });
+      rt::Atomic<bool> failed{false};
+      TestHook hook([&](std::string_view name) {
+        if (name != "mh.event.copy" || ++copies != 2) return false;
+        failed.store(true, std::memory_order_release);
+        return true;
+      });
       rig.smi->bring_event(0x44);
+      // What comes up from here on makes the retry; what was there already would wait for a tick with it.
+      while (!failed.load(std::memory_order_acquire)) rt::cpu_relax(std::chrono::microseconds(50));
       rig.settle();
     }
     ASSERT_TRUE(one.wait_received(1));
