@@ -63,11 +63,12 @@ build() {
 # to count that, and once more after the counts; nothing where that has been done and no source has changed since.
 build_trained() {
   local folder="$root/build/trained"
-  local lab="$folder/bin/bmc_lab" names name strategy before after
-  if grep -qs '^BMCPAIR_TRAINING:STRING=use$' "$folder/CMakeCache.txt" && [ -x "$lab" ] &&
-     [ "$(ninja -C "$folder" -n bmc_lab bmcpair_lab_bench | tail -n 1)" = "ninja: no work to do." ]; then
+  local lab="$folder/bin/bmc_lab" done="$folder/trained" names name strategy before after
+  if [ -e "$done" ] && [ -z "$(find "$root"/{bmc_emu,host_driver,integration,proto,vfio_bridge,CMakeLists.txt,CMakePresets.json} \
+                               -type f -not -name '*.pyc' -newer "$done" -print -quit)" ]; then
     return 0
   fi
+  rm -f "$done"
   build training bmc_lab
   find "$folder" -name '*.gcda' -delete
   say "counting what its runs do"
@@ -83,4 +84,5 @@ build_trained() {
   build trained bmc_lab bmcpair_lab_bench
   after=$("$lab" run bt-cap-begin --profile hardened --seed 1 --json) || die "the trained bmc_lab run fails"
   [ "$before" = "$after" ] || die "the trained bmc_lab does something else: $after instead of $before"
+  touch "$done"
 }
