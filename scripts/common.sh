@@ -59,6 +59,11 @@ build() {
   fi
 }
 
+# experiments LAB: the names of all that this bmc_lab has, a line each.
+experiments() {
+  "$1" list --json | python3 -c 'import json, sys; [print(e["name"]) for e in json.load(sys.stdin)["experiments"]]'
+}
+
 # build_trained: build/trained/bin/bmc_lab and bmcpair_lab_bench, optimised after what the laboratory's own runs do. Built once
 # to count that, and once more after the counts; nothing where that has been done and no source has changed since.
 build_trained() {
@@ -77,7 +82,7 @@ build_trained() {
       die "bmc_lab explore $* --profile hardened fails; the whole log is build/training.log"
   }
   # A little of everything, so that nothing counts as never done; and much of a bring-up, which most experiments begin with.
-  names=$("$lab" list --json | python3 -c 'import json, sys; [print(e["name"]) for e in json.load(sys.stdin)["experiments"]]')
+  names=$(experiments "$lab") || die "bmc_lab list fails"
   for name in $names; do count "$name" --runs 20; done
   for strategy in tame random time pct starve loads; do count bt-cap-begin --strategy "$strategy" --runs 2000; done
   before=$("$lab" run bt-cap-begin --profile hardened --seed 1 --json) || die "bmc_lab run fails"
